@@ -8,7 +8,8 @@ import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -133,7 +134,7 @@ def read_cache(key: str) -> dict[str, np.ndarray] | None:
         return None
 
 
-def write_cache(key: str, arrays: Mapping[str, np.ndarray]) -> None:
+def write_cache(key: str, arrays: Mapping[str, Any]) -> None:
     """Cache arrays; the file appears whole or not at all.
 
     A cache folder that cannot be written costs time at the next start, nothing else,
@@ -147,7 +148,7 @@ def write_cache(key: str, arrays: Mapping[str, np.ndarray]) -> None:
         warnings.warn(f"{path}: cache not written ({error})", stacklevel=2)
 
 
-def write_atomically(path: pathlib.Path, write) -> None:
+def write_atomically(path: pathlib.Path, write: Callable[[BinaryIO], None]) -> None:
     """Call ``write(file)`` on a temporary file beside ``path``, then rename it."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
     try:
