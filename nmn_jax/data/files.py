@@ -76,7 +76,7 @@ def damaged(path: pathlib.Path, given: str) -> ValueError:
     )
 
 
-def read_zip(path: pathlib.Path, suffix: str) -> dict[str, bytes]:
+def read_zip(path: pathlib.Path, suffix: str | tuple[str, ...]) -> dict[str, bytes]:
     """Members of a zip whose names end in ``suffix``, in sorted order.
 
     Raises:
