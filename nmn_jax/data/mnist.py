@@ -61,7 +61,9 @@ def load(directory: str | os.PathLike | None = None) -> Digits:
     paths = files.require(
         "mnist", FILES, directory=directory, offline="nmn_jax.data.mnist.digits()"
     )
-    train_images, train_labels, test_images, test_labels = map(read_idx, paths)
+    train_images, train_labels, test_images, test_labels = map(
+        read_idx, paths, FILES.values()
+    )
     return Digits(
         train_images,
         train_labels.astype(np.int32),
@@ -70,13 +72,12 @@ def load(directory: str | os.PathLike | None = None) -> Digits:
     )
 
 
-def read_idx(path: pathlib.Path) -> UInt8[np.ndarray, "..."]:
-    """One official file by its name, after checks of header, size and content.
+def read_idx(path: pathlib.Path, expected: IdxFile) -> UInt8[np.ndarray, "..."]:
+    """One official file, after checks of header, size and content.
 
     Raises:
         ValueError: the file is damaged or has other content than the official one.
     """
-    expected = FILES[path.name]
     try:
         content = gzip.decompress(path.read_bytes())
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:

@@ -79,13 +79,12 @@ def cache_path(directory: str | os.PathLike | None = None) -> pathlib.Path:
     return files.cache_path(files.content_key(_paths(directory), _RECIPE))
 
 
-def read_archive(path: pathlib.Path) -> dict[str, bytes]:
+def read_archive(path: pathlib.Path, expected: Archive) -> dict[str, bytes]:
     """PNGs of one zip by name, after the content checks.
 
     Raises:
         ValueError: the counts or the content differ from the official ones.
     """
-    expected = ARCHIVES[path.stem]
     members = files.read_zip(path, ".png")
     _check_counts(path, members, expected)
     md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
@@ -142,8 +141,8 @@ def _read(paths: list[pathlib.Path]) -> dict[str, np.ndarray]:
     classes = sum(archive.characters for archive in ARCHIVES.values())
     images = np.zeros((classes, DRAWERS, 28, 28), np.uint8)
     characters = [""] * classes
-    for path in paths:
-        for name, png in read_archive(path).items():
+    for path, expected in zip(paths, ARCHIVES.values(), strict=True):
+        for name, png in read_archive(path, expected).items():
             _, character, number, drawer = parse_member(name)
             characters[number] = character
             images[number, drawer] = files.decode_ink(png)
