@@ -41,10 +41,19 @@ def fetch(downloads: Any, urls: Mapping[str, str]) -> dict[str, pathlib.Path]:
     """Download files; size and sha256 are checked by tensorflow-datasets.
 
     Raises:
-        ConnectionError: there is no network.
+        ConnectionError: there is no network, or the host refuses.
+        ValueError: a file arrived with other content than the official one.
     """
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download import download_manager
+
     check_network(urls)
-    paths = downloads.download(dict(urls))
+    try:
+        paths = downloads.download(dict(urls))
+    except tfds.download.DownloadError as error:
+        raise ConnectionError(f"download failed ({error}); try again later") from error
+    except download_manager.NonMatchingChecksumError as error:
+        raise ValueError(f"downloaded file is not the official one: {error}") from error
     return {name: pathlib.Path(path) for name, path in paths.items()}
 
 
@@ -52,7 +61,8 @@ def place(builder: Any, urls: Mapping[str, str], folder: pathlib.Path) -> None:
     """Download files with a builder's checksums and put them into a folder.
 
     Raises:
-        ConnectionError: there is no network.
+        ConnectionError: there is no network, or the host refuses.
+        ValueError: a file arrived with other content than the official one.
     """
     import tensorflow_datasets as tfds
 
