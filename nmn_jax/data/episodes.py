@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Int, Key, UInt8, UInt32
 
 Images = UInt8[Array | np.ndarray, "classes drawers height width"]
 
@@ -95,38 +95,44 @@ def fixed_keys(seed: int, episodes: int) -> Key[Array, " episodes"]:
     )
 
 
-def distinct(key: Key[Array, ""], count: int, size: int) -> Int[Array, " count"]:
-    """``count`` distinct numbers below ``size``, uniform and in uniform random order.
+def distinct(bits: UInt32[Array, "2 count"], size: int) -> Int[Array, " count"]:
+    """Distinct numbers below ``size``, uniform and in uniform random order.
 
     R. W. Floyd's algorithm (Bentley and Floyd, CACM 30(9), 1987): unlike a permutation
     it never touches all ``size`` numbers.
+
+    Args:
+        bits: random bits; they come from outside because one call of the generator for
+            a whole episode compiles several times as fast as one call a use.
+        size: at least ``count``; its share of 2^32 bounds the bias.
     """
-    draw_key, order_key = jax.random.split(key)
+    count = bits.shape[1]
     last = jnp.arange(size - count, size, dtype=jnp.int32)
-    drawn = jax.random.randint(draw_key, (count,), 0, last + 1, dtype=jnp.int32)
+    drawn = (bits[0] % (last + 1).astype(jnp.uint32)).astype(jnp.int32)
 
     def insert(place, chosen):
         taken = (chosen == drawn[place]).any()
         return chosen.at[place].set(jnp.where(taken, last[place], drawn[place]))
 
     chosen = jax.lax.fori_loop(0, count, insert, jnp.full((count,), -1, jnp.int32))
-    return chosen[_shuffled(order_key, count)]
-
-
-def _shuffled(key, count):
-    return jnp.argsort(jax.random.bits(key, (count,)))
+    return chosen[jnp.argsort(bits[1])]
 
 
 def _places(key, sizes, *, ways, shots, queries) -> Places:
-    class_key, drawer_key, support_key, query_key = jax.random.split(key, 4)
-    chosen = distinct(class_key, ways, sizes[0])
-    drawers = jax.vmap(lambda k: distinct(k, shots + queries, sizes[1]))(
-        jax.random.split(drawer_key, ways)
+    drawings = shots + queries
+    bits = jax.random.bits(key, (2 * ways + 3 * ways * drawings,), jnp.uint32)
+    class_bits, drawer_bits, order_bits = jnp.split(
+        bits, [2 * ways, 2 * ways * (1 + drawings)]
     )
-    labels = jnp.arange(ways, dtype=jnp.int32)[:, None].repeat(shots + queries, axis=1)
-    orders = _shuffled(support_key, ways * shots), _shuffled(query_key, ways * queries)
+    chosen = distinct(class_bits.reshape(2, ways), sizes[0])
+    drawers = jax.vmap(lambda own: distinct(own, sizes[1]))(
+        drawer_bits.reshape(ways, 2, drawings)
+    )
+    labels = jnp.arange(ways, dtype=jnp.int32)[:, None].repeat(drawings, axis=1)
+    cut = ways * shots
+    orders = jnp.argsort(order_bits[:cut]), jnp.argsort(order_bits[cut:])
 
-    def in_order(table):  # [ways, shots + queries] -> [images], supports first
+    def in_order(table):  # [ways, drawings] -> [images], supports first
         parts = table[:, :shots].ravel(), table[:, shots:].ravel()
         return jnp.concatenate([parts[0][orders[0]], parts[1][orders[1]]])
 
