@@ -137,7 +137,7 @@ def _make_shape(random: np.random.Generator, kind: str) -> np.ndarray:
 
 
 def _compose(random: np.random.Generator, alphabet: Alphabet) -> np.ndarray:
-    """A character ``[strokes, knots, 2]`` in a box of about 2 x 2; no stroke = a dot."""
+    """A character ``[strokes, knots, 2]`` in a box of 2 x 2; no stroke: a dot."""
     count = 1 + random.choice(_STROKES, p=alphabet.strokes)
     strokes: list[np.ndarray] = []
     for _ in range(count):
@@ -170,7 +170,7 @@ def _place(random, shape, strokes, joined) -> np.ndarray:
 
 
 def _make_hand(random: np.random.Generator):
-    """A drawer's affine map to pixels ``[2, 2]``, shift ``[2]`` and pen width ``[]``."""
+    """A drawer's affine map to pixels ``[2, 2]``, shift ``[2]``, pen width ``[]``."""
     slant, turn, wide, high = random.normal(size=4) * [0.15, 0.1, 0.12, 0.12]
     size = 9.0 * np.diag(np.exp([wide, high]))
     matrix = size @ np.array([[1.0, 0.0], [slant, 1.0]]) @ _turn(turn)

@@ -20,7 +20,8 @@ RUNS = 20
 ITEMS = 20
 FILE = "all_runs.zip"
 SHA256 = "437c1eeab0af8484112e1b4cc0f3d541ec727f7c47b9b202da738af9dfd6c325"
-BLOBS = "73ce88f9574854d2ee0a80c8f1494d7012f2b6c613385ff7e514e13d19105e05"  # files.blob_digest of its images and labels, for zips packed anew
+# files.blob_digest of its images and labels, for zips packed anew
+BLOBS = "73ce88f9574854d2ee0a80c8f1494d7012f2b6c613385ff7e514e13d19105e05"
 _LINE = re.compile(r"run\d\d/test/item(\d\d)\.png run\d\d/training/class(\d\d)\.png")
 
 

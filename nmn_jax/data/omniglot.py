@@ -1,8 +1,8 @@
 """Omniglot (Lake, Salakhutdinov, Tenenbaum, Science 350, 2015) from its official zips.
 
 1,623 characters of 50 alphabets, each drawn once by 20 people, as uint8 28 x 28 images
-with ink 255. Class ``i`` is the character with running number ``i + 1``, so classes 0 to
-963 are the background set and 964 to 1622 the evaluation set.
+with ink 255. Class ``i`` is the character with running number ``i + 1``, so classes 0
+to 963 are the background set and 964 to 1622 the evaluation set.
 """
 
 import hashlib
