@@ -1,0 +1,311 @@
+"""The online fast path: controllers that adapt inside an episode (Eq. 10).
+
+At every support step, θ_c ← θ_c - α_c · (∂h_c/∂θ_c)ᵀ ĝ_c for the chosen controllers.
+Fast weights are returned values: an episode starts from the slow weights, and whoever
+wants to keep what was learned passes the returned ones on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nmn_jax import cell as cell_lib
+from nmn_jax import gradients, synthetic
+from nmn_jax.types import Inputs, NMNState, Params, PerController, Trace
+
+
+class Signal(NamedTuple):
+    """Where the cotangents of the fast path come from.
+
+    init: `() -> carries`
+    step: `(carries, params, state, inputs, trace, target [C]) -> (carries,
+      PerController [K])`, called after the step whose controllers it is to correct
+    """
+
+    init: Callable[[], Any]
+    step: Callable[..., tuple[Any, PerController]]
+
+
+StepSize = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+Order = Callable[[Any], Any]
+
+
+def plain(cotangent: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """ĝ as it is: the update of Eq. 10. Twenty sequential updates may diverge."""
+    del inputs
+    return cotangent, jnp.ones((), cotangent.dtype)
+
+
+def normalised(cotangent: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Normalised least mean squares (Widrow & Hoff): cannot diverge.
+
+    ĝ is bounded to a root mean square of at most one and the pull-back divided by
+    1 + ‖controller input‖², so for a linear map a step moves the output of the same
+    input by less than α ĝ, whatever the scale of the features.
+    """
+    bounded = cotangent * jax.lax.rsqrt(1 + jnp.mean(cotangent**2))
+    return bounded, 1 / (1 + jnp.sum(inputs**2))
+
+
+STEP_SIZES: dict[str, StepSize] = {"plain": plain, "normalised": normalised}
+ORDERS: dict[str, Order] = {"first": gradients.stop, "second": gradients.through}
+
+
+class FastPath(NamedTuple):
+    """Which controllers adapt, and how.
+
+    controllers: names out of `types.CONTROLLERS`
+    tensors: names out of the controllers' parameter dictionaries, empty for all; a skip
+      alone is a fast-weight outer product, and costs a fraction of a whole LSTM
+    step_size: see `STEP_SIZES`
+    order: see `ORDERS`; `first` treats the Jacobian and the SG's view of the controller
+      as constants, so only ĝ and α carry the gradient of the query loss
+    """
+
+    controllers: tuple[str, ...]
+    tensors: tuple[str, ...] = ()
+    step_size: StepSize = normalised
+    order: Order = gradients.through
+
+
+class FastWeights(NamedTuple):
+    """Adapted parameters (None for controllers that do not adapt) and SG carries."""
+
+    controllers: PerController
+    signal: Any
+
+
+def make_fast_path(
+    controllers: tuple[str, ...],
+    *,
+    tensors: tuple[str, ...] = (),
+    step_size: str = "normalised",
+    order: str = "second",
+) -> FastPath:
+    """A fast path by names.
+
+    Raises:
+      ValueError: for an unknown controller, step size or order, or no controller.
+    """
+    unknown = [name for name in controllers if name not in PerController._fields]
+    if unknown or not controllers:
+        raise ValueError(
+            f"fast path for controllers {controllers}; choose at least one of "
+            f"{PerController._fields}"
+        )
+    for kind, given, table in (
+        ("step_size", step_size, STEP_SIZES),
+        ("order", order, ORDERS),
+    ):
+        if given not in table:
+            raise ValueError(f"unknown {kind} {given!r}; choose one of {sorted(table)}")
+    return FastPath(
+        tuple(controllers), tuple(tensors), STEP_SIZES[step_size], ORDERS[order]
+    )
+
+
+def init_rates(path: FastPath, controllers: PerController, *, rate: float) -> PerController:
+    """log α, one scalar per parameter tensor of each adapting controller.
+
+    Raises:
+      ValueError: if `rate` is not positive.
+    """
+    if rate <= 0:
+        raise ValueError(f"the fast rate must be positive, got {rate}")
+    # One array each: a donated state must not hold the same buffer twice.
+    return jax.tree.map(lambda _: jnp.log(jnp.asarray(rate)), _chosen(path, controllers))
+
+
+def _chosen(path: FastPath, each: PerController) -> PerController:
+    """The parameters that adapt, None for controllers that do not.
+
+    Raises:
+      ValueError: if an adapting controller has none of the tensors the path names.
+    """
+    return PerController(
+        *(
+            _tensors(path, name, params) if name in path.controllers else None
+            for name, params in each._asdict().items()
+        )
+    )
+
+
+def _tensors(path: FastPath, name: str, params: dict[str, Any]) -> dict[str, Any]:
+    missing = set(path.tensors) - set(params)
+    if missing:
+        raise ValueError(
+            f"fast path for tensors {path.tensors}, but the {name} controller has only "
+            f"{sorted(params)}; name some of these, or none for all"
+        )
+    return {key: params[key] for key in path.tensors or params}
+
+
+def merge(slow: PerController, fast: PerController) -> PerController:
+    """Fast weights where there are any, slow ones elsewhere."""
+    return PerController(
+        *(s if f is None else {**s, **f} for s, f in zip(slow, fast, strict=True))
+    )
+
+
+def start(path: FastPath, controllers: PerController, signal: Signal) -> FastWeights:
+    """Fast weights at the start of an episode: the slow ones."""
+    return FastWeights(_chosen(path, controllers), signal.init())
+
+
+def synthetic_signal(
+    predictor: synthetic.Predictor, params: PerController, *, width: int, order: Order
+) -> Signal:
+    """ĝ_c = SG_c(h_c, y): the paper's signal.
+
+    Gradients: under `first` order h is a constant for the predictor.
+    """
+
+    def step(
+        carries: PerController,
+        cell_params: Params,
+        state: NMNState,
+        inputs: Inputs,
+        trace: Trace,
+        target: jax.Array,
+    ) -> tuple[PerController, PerController]:
+        del cell_params, state, inputs
+        results = [
+            predictor.step(p, c, h, target)
+            for p, c, h in zip(params, carries, order(trace.outputs), strict=True)
+        ]
+        return PerController(*(r[0] for r in results)), PerController(
+            *(r[1] for r in results)
+        )
+
+    return Signal(lambda: synthetic.carries(predictor, width), step)
+
+
+def zero_signal() -> Signal:
+    """The control that says nothing: ĝ = 0."""
+
+    def step(
+        carries: tuple,
+        cell_params: Params,
+        state: NMNState,
+        inputs: Inputs,
+        trace: Trace,
+        target: jax.Array,
+    ) -> tuple[tuple, PerController]:
+        del cell_params, state, inputs, target
+        return carries, jax.tree.map(jnp.zeros_like, trace.outputs)
+
+    return Signal(lambda: (), step)
+
+
+def oracle_signal(
+    cell: cell_lib.Cell, step_loss: Callable[[jax.Array, jax.Array], jax.Array]
+) -> Signal:
+    """The true gradient of the step's own loss at every controller output.
+
+    Args:
+      step_loss: `(output [K], target [C]) -> []`, the decoder's loss of this step.
+
+    The write controller's is exactly zero: its update matters only from the next step on.
+    """
+
+    def step(
+        carries: tuple,
+        cell_params: Params,
+        state: NMNState,
+        inputs: Inputs,
+        trace: Trace,
+        target: jax.Array,
+    ) -> tuple[tuple, PerController]:
+        def loss(taps: PerController) -> jax.Array:
+            _, tapped = cell.step(cell_params, state, inputs, taps)
+            return step_loss(tapped.outputs.output, target)
+
+        return carries, jax.grad(loss)(jax.tree.map(jnp.zeros_like, trace.outputs))
+
+    return Signal(lambda: (), step)
+
+
+def adapt(
+    path: FastPath,
+    cell: cell_lib.Cell,
+    slow: PerController,
+    weights: PerController,
+    rates: PerController,
+    state: NMNState,
+    trace: Trace,
+    cotangents: PerController,
+) -> PerController:
+    """One fast update of the chosen controllers for cotangents `[K]` at their outputs.
+
+    `slow` are the parameters that do not adapt beside the fast `weights`; `state` is the
+    one the step started from (it holds the carries), `trace` the step's.
+    """
+
+    def one(
+        controller: Any, fixed: Any, params: Any, rate: Any, carry: Any, given: Any,
+        signal: Any,
+    ) -> Any:  # fmt: skip
+        if params is None:
+            return None
+        fixed, at, carry, given = path.order((fixed, params, carry, given))
+        _, pull = jax.vjp(
+            lambda p: controller.step({**fixed, **p}, carry, given)[1], at
+        )
+        bounded, size = path.step_size(signal, given)
+        return jax.tree.map(
+            lambda p, r, g: p - jnp.exp(r) * size * g, params, rate, pull(bounded)[0]
+        )
+
+    return PerController(
+        *(
+            one(*each)
+            for each in zip(
+                cell.controllers, slow, weights, rates, state.carries, trace.inputs,
+                cotangents, strict=True,
+            )
+        )
+    )
+
+
+def unroll(
+    path: FastPath,
+    cell: cell_lib.Cell,
+    params: cell_lib.CellParams,
+    rates: PerController,
+    signal: Signal,
+    state: NMNState,
+    inputs: Inputs,
+    targets: jax.Array,
+    *,
+    weights: FastWeights | None = None,
+    taps: PerController | None = None,
+) -> tuple[NMNState, FastWeights, Trace]:
+    """As `cell.unroll`, adapting after every step; `inputs` `[T, ...]`, targets `[T, C]`.
+
+    Returns the final state, the fast weights (pass them as `weights` to go on, or drop
+    them to reset) and the trace.
+    """
+    weights = start(path, params.controllers, signal) if weights is None else weights
+    if taps is None:
+        taps = cell_lib.zero_taps(cell, len(targets), inputs.features.dtype)
+
+    def body(carried: tuple, given: tuple) -> tuple:
+        state, weights = carried
+        inputs, target, taps = given
+        merged = params._replace(controllers=merge(params.controllers, weights.controllers))
+        after, trace = cell.step(merged, state, inputs, taps)
+        carries, cotangents = signal.step(
+            weights.signal, merged, state, inputs, trace, target
+        )
+        adapted = adapt(
+            path, cell, params.controllers, weights.controllers, rates, state, trace,
+            cotangents,
+        )  # fmt: skip
+        return (after, FastWeights(adapted, carries)), trace
+
+    (state, weights), trace = jax.lax.scan(body, (state, weights), (inputs, targets, taps))
+    return state, weights, trace

@@ -1,0 +1,230 @@
+"""Where the two speeds of learning meet: one pure step with two optimisers (Fig. 3).
+
+The step is written out as the composition it is: encode, one vjp for loss, gradients and
+true cotangents, predict synthetic cotangents, pull them back into the controllers,
+combine, and let optax move network and predictors, each with its own optimiser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from nmn_jax import diagnostics, gradients, losses, synthetic
+from nmn_jax import fast as fast_lib
+from nmn_jax import feedback as feedback_lib
+from nmn_jax import model as model_lib
+from nmn_jax.feedback import Batch, Feedback, SyntheticParams
+from nmn_jax.model import Model
+from nmn_jax.types import PerController, Stages
+
+
+class TrainState(NamedTuple):
+    """Parameters and their optimiser's state."""
+
+    params: Any
+    opt_state: optax.OptState
+
+
+class LearnerState(NamedTuple):
+    """Everything that changes from step to step."""
+
+    network: TrainState
+    synthetic: TrainState
+    stats: Any  # the encoder's running statistics, if it keeps any
+    scale: synthetic.Scale
+    step: jax.Array  # []
+
+
+class Learner(NamedTuple):
+    """init: `(key) -> LearnerState`; step: `(state, batch) -> (state, metrics)`;
+    predict: `(state, batch) -> EpisodeRun` of a batch, nothing changed."""
+
+    init: Callable[[jax.Array], LearnerState]
+    step: Callable[[LearnerState, Batch], tuple[LearnerState, dict[str, jax.Array]]]
+    predict: Callable[[LearnerState, Batch], model_lib.EpisodeRun]
+
+
+def make_learner(
+    model: Model,
+    feedback: Feedback,
+    optimizer: optax.GradientTransformation,
+    predictor_optimizer: optax.GradientTransformation,
+) -> Learner:
+    """Two speeds of learning as one pure step.
+
+    Raises:
+      ValueError: for an unknown `train` or `rule`.
+    """
+    if feedback.train not in feedback_lib.TRAIN:
+        raise ValueError(f"train={feedback.train!r}; choose one of {feedback_lib.TRAIN}")
+    gradients.combine(0.0, 0.0, rule=feedback.rule)
+
+    def init(key: jax.Array) -> LearnerState:
+        network_key, predictor_key = jax.random.split(key)
+        params, stats = model_lib.init(model, network_key)
+        predictors = synthetic.init(
+            feedback.predictor, predictor_key,
+            width=model.cell.width, classes=model.classes,
+        )  # fmt: skip
+        rates = None
+        if feedback.fast is not None:
+            rates = fast_lib.init_rates(
+                feedback.fast, params.cell.controllers, rate=feedback.fast_rate
+            )
+        fed = SyntheticParams(predictors, rates)
+        return LearnerState(
+            TrainState(params, optimizer.init(params)),
+            TrainState(fed, predictor_optimizer.init(fed)),
+            stats, synthetic.init_scale(), jnp.zeros((), jnp.int32),
+        )  # fmt: skip
+
+    def step(state: LearnerState, batch: Batch) -> tuple[LearnerState, dict]:
+        slow, pull_encoder, stats = _encode(model, state, batch)
+        back = _backprop(model, feedback, state, slow, batch)
+        network, fed = back.params
+        (encoder,) = pull_encoder(back.features)
+        regression = _regress(model, feedback, state, back, batch)
+        combined = _inject(model, feedback, state, back, regression)
+        cell = network.cell._replace(controllers=combined)
+        network = network._replace(encoder=encoder, cell=cell)
+        fed = fed._replace(predictors=_learn_from(feedback, fed, regression))
+        metrics = _metrics(back, regression, batch)
+        return LearnerState(
+            _apply(optimizer, state.network, network),
+            _apply(predictor_optimizer, state.synthetic, fed),
+            stats, regression.scale, state.step + 1,
+        ), metrics  # fmt: skip
+
+    def predict(state: LearnerState, batch: Batch) -> model_lib.EpisodeRun:
+        features, _ = model.encoder.apply(
+            state.network.params.encoder, state.stats, batch.images,
+            supports=batch.support.shape[1], phase="test",
+        )  # fmt: skip
+        return feedback_lib.run_batch(
+            model, feedback, state.network.params, state.synthetic.params,
+            features, batch, feedback_lib.batch_taps(model, batch),
+        )  # fmt: skip
+
+    return Learner(init, step, predict)
+
+
+def _encode(model: Model, state: LearnerState, batch: Batch) -> tuple:
+    """Features of all images, their pull-back into the encoder, and its statistics."""
+
+    def encode(encoder: Any) -> tuple:
+        return model.encoder.apply(
+            encoder, state.stats, batch.images,
+            supports=batch.support.shape[1], phase="train",
+        )  # fmt: skip
+
+    return jax.vjp(encode, state.network.params.encoder, has_aux=True)
+
+
+def _backprop(
+    model: Model, feedback: Feedback, state: LearnerState, features: Any, batch: Batch
+) -> gradients.Backprop:
+    """Slow learning: mean query loss of the batch, its gradients and cotangents."""
+
+    def forward(params: tuple, features: Any, taps: Stages) -> tuple:
+        run = feedback_lib.run_batch(model, feedback, *params, features, batch, taps)
+        return jnp.mean(losses.cross_entropy(run.logits, batch.query)), run
+
+    params = (state.network.params, state.synthetic.params)
+    return gradients.backprop(forward, params, features, feedback_lib.batch_taps(model, batch))
+
+
+class Regression(NamedTuple):
+    """What the predictors said, what was true (both per query), and how they learn."""
+
+    loss: jax.Array
+    gradient: PerController
+    predicted: PerController
+    true: PerController
+    scale: synthetic.Scale
+
+
+def _regress(
+    model: Model, feedback: Feedback, state: LearnerState, back: Any, batch: Batch
+) -> Regression:
+    """Predictors against the true cotangents of one query's loss (Eq. 11)."""
+    run = back.aux
+    count = batch.query.shape[0] * batch.query.shape[1]
+    true = jax.tree.map(lambda g: g * count, feedback_lib.joined(back.cotangents))
+    scale = synthetic.update_scale(state.scale, true)
+    unit = feedback.scale(scale)
+    target = gradients.stop(jax.tree.map(jnp.divide, true, unit))
+    outputs = gradients.stop(Stages(run.support.trace.outputs, run.query.outputs))
+
+    def loss(predictors: PerController) -> tuple:
+        predicted = feedback_lib.predict_cotangents(model, feedback, predictors, outputs, batch)
+        return sum(synthetic.regression_loss(predicted, target)), predicted
+
+    (value, predicted), grads = jax.value_and_grad(loss, has_aux=True)(
+        state.synthetic.params.predictors
+    )
+    return Regression(
+        value, grads, jax.tree.map(jnp.multiply, predicted, unit), true, scale
+    )
+
+
+def _inject(
+    model: Model, feedback: Feedback, state: LearnerState, back: Any, regression: Regression
+) -> PerController:
+    """Fast feedback into the slow weights: controller gradients by the chosen rule."""
+    run, true = back.aux, back.params[0].cell.controllers
+    if feedback.rule == "backprop":
+        return true
+    count = regression.true.input.shape[0] * run.logits.shape[1]
+    heard = feedback.control.cotangents(regression.predicted, regression.true)
+    cotangents = feedback_lib.parted(jax.tree.map(lambda g: g / count, heard), back.cotangents)
+
+    def pulled(support: Any, query: Any, cotangents: Stages) -> PerController:
+        return gradients.pull_controllers(
+            model_lib.replay_episode(model, support, query),
+            state.network.params.cell.controllers,
+            cotangents,
+        )
+
+    each = jax.vmap(pulled)(run.support.trace, run.query, cotangents)
+    synthetic_grads = jax.tree.map(lambda g: jnp.sum(g, axis=0), each)
+    joined = gradients.combine(
+        true, synthetic_grads, rule=feedback.rule, weight=feedback.weight
+    )
+    warm = state.step >= feedback.warmup
+    return jax.tree.map(lambda j, t: jnp.where(warm, j, t), joined, true)
+
+
+def _learn_from(
+    feedback: Feedback, fed: SyntheticParams, regression: Regression
+) -> PerController:
+    """The predictors' gradient: from regression, from the query loss, or from both."""
+    if feedback.train == "regress" or feedback.fast is None:
+        return regression.gradient
+    if feedback.train == "meta":
+        return fed.predictors
+    return jax.tree.map(jnp.add, fed.predictors, regression.gradient)
+
+
+def _apply(
+    optimizer: optax.GradientTransformation, state: TrainState, grads: Any
+) -> TrainState:
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    return TrainState(optax.apply_updates(state.params, updates), opt_state)
+
+
+def _metrics(back: Any, regression: Regression, batch: Batch) -> dict[str, jax.Array]:
+    run = back.aux
+    return {
+        "loss": back.loss,
+        "accuracy": jnp.mean(losses.accuracy(run.logits, batch.query)),
+        "sg/loss": regression.loss,
+        **diagnostics.synthetic_quality(regression.predicted, regression.true),
+        **diagnostics.memory_health(
+            run.support.state.memory, run.query.weights, run.support.trace.writes
+        ),
+    }

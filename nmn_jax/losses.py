@@ -1,0 +1,29 @@
+"""Losses and scores of one example; `jax.vmap` or a mean at the edge."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def cross_entropy(
+    logits: Float[Array, "*batch classes"], target: Float[Array, "*batch classes"]
+) -> Float[Array, "*batch"]:
+    """-Σ_c y_c log softmax(logits)_c, the task loss of Omniglot and MNIST."""
+    return -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
+
+
+def squared_error(
+    predicted: Float[Array, "*batch width"], target: Float[Array, "*batch width"]
+) -> Float[Array, "*batch"]:
+    """Mean over the target's width of the squared error, the task loss of trajectories."""
+    return jnp.mean((predicted - target) ** 2, axis=-1)
+
+
+def accuracy(
+    logits: Float[Array, "*batch classes"], target: Float[Array, "*batch classes"]
+) -> Float[Array, "*batch"]:
+    """1 where the largest logit is the target's class, else 0."""
+    hit = jnp.argmax(logits, axis=-1) == jnp.argmax(target, axis=-1)
+    return hit.astype(logits.dtype)

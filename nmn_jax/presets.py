@@ -1,0 +1,280 @@
+"""Named settings, and the learner they describe.
+
+`paper` is the text to the letter, `paper_fast_lr` the same allowed to move, `recommended`
+what we found best. Each comes with every use of synthetic gradients (`SG`) and the
+controls that decide whether an effect is real (`CONTROL`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import optax
+
+from nmn_jax import cell as cell_lib
+from nmn_jax import controllers as controllers_lib
+from nmn_jax import fast as fast_lib
+from nmn_jax import feedback as feedback_lib
+from nmn_jax import learner as learner_lib
+from nmn_jax import memory as memory_lib
+from nmn_jax import networks, synthetic
+from nmn_jax import model as model_lib
+from nmn_jax.types import PerController
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSettings:
+    """The forward pass. Strings name functions in the tables of the module they concern.
+
+    key_width: leading numbers of a slot that are compared with the query; 0 is all
+    presentations: how often the support set is shown within an episode
+    """
+
+    slots: int = 10
+    width: int = 64
+    key_width: int = 0
+    controller: str = "lstm"
+    compose: str = "mem_only"
+    label_input: str = "none"
+    similarity: str = "dot"
+    scale: float = 1.0
+    write_rule: str = "convex"
+    memory_scale: float = 1.0
+    presentations: int = 1
+    channels: int = 64
+    layers: int = 3
+    norm: str = "batch"
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticSettings:
+    """The second feedback path; `use` is `off`, `decoupled`, `fast` or `both`."""
+
+    use: str = "off"
+    control: str = "none"
+    core: str = "lstm"
+    rule: str = "add"
+    weight: float = 1.0
+    scale: str = "none"
+    train: str = "regress"
+    warmup: int = 0
+    controllers: tuple[str, ...] = ("input", "output", "write")
+    tensors: tuple[str, ...] = ()
+    rate: float = 0.1
+    step_size: str = "plain"
+    order: str = "first"
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimSettings:
+    """Adam for both optimisers; `schedule` is `constant` or `cosine` (to zero).
+
+    controller_factor: multiplies the controllers' updates (control `double_rate`: 2)
+    clip: bound on the global norm of the network's gradient; 0 is none
+    """
+
+    lr: float = 5e-6
+    predictor_lr: float = 5e-6
+    schedule: str = "constant"
+    clip: float = 0.0
+    controller_factor: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything a learner is built from."""
+
+    preset: str = "paper"
+    model: ModelSettings = ModelSettings()
+    sg: SyntheticSettings = SyntheticSettings()
+    optim: OptimSettings = OptimSettings()
+
+
+def _paper(ways: int, shots: int) -> Settings:
+    del ways, shots
+    return Settings()
+
+
+def _paper_fast_lr(ways: int, shots: int) -> Settings:
+    del ways, shots
+    return Settings(
+        preset="paper_fast_lr", optim=OptimSettings(lr=1e-3, predictor_lr=1e-3)
+    )
+
+
+def _recommended(ways: int, shots: int) -> Settings:
+    return Settings(
+        preset="recommended",
+        model=ModelSettings(
+            slots=ways * shots,
+            width=128,
+            controller="skip_lstm",
+            compose="query_mem",
+            label_input="write",
+            similarity="cosine",
+            scale=10.0,
+            write_rule="least_used",
+            norm="running",
+        ),
+        sg=SyntheticSettings(
+            core="residual",
+            scale="rms",
+            train="both",
+            controllers=("output",),
+            tensors=("skip",),
+            rate=1.0,
+            step_size="normalised",
+            order="second",
+        ),
+        optim=OptimSettings(lr=1e-3, predictor_lr=1e-3, schedule="cosine", clip=10.0),
+    )
+
+
+PRESETS = {
+    "paper": _paper,
+    "paper_fast_lr": _paper_fast_lr,
+    "recommended": _recommended,
+}
+SG = ("off", "decoupled", "fast", "both")
+CONTROL = ("none", "zeroed", "oracle", "shuffled", "double_rate")
+
+
+def preset(
+    name: str, *, ways: int, shots: int, sg: str = "off", control: str = "none"
+) -> Settings:
+    """Settings by name, for N ways and S shots.
+
+    Raises:
+      ValueError: for an unknown preset, use of synthetic gradients or control.
+    """
+    for kind, given, known in (
+        ("preset", name, tuple(PRESETS)),
+        ("sg", sg, SG),
+        ("control", control, CONTROL),
+    ):
+        if given not in known:
+            raise ValueError(f"unknown {kind} {given!r}; choose one of {known}")
+    settings = PRESETS[name](ways, shots)
+    factor = 2.0 if control == "double_rate" else 1.0
+    return dataclasses.replace(
+        settings,
+        sg=dataclasses.replace(settings.sg, use=sg, control=control),
+        optim=dataclasses.replace(settings.optim, controller_factor=factor),
+    )
+
+
+def pick(table: dict[str, Any], name: str, what: str) -> Any:
+    """The entry of a table of choices.
+
+    Raises:
+      ValueError: if there is none of that name.
+    """
+    if name not in table:
+        raise ValueError(f"unknown {what} {name!r}; choose one of {sorted(table)}")
+    return table[name]
+
+
+def make_cell(settings: ModelSettings) -> cell_lib.Cell:
+    """The memory cell the settings describe."""
+    factory = pick(controllers_lib.CONTROLLERS, settings.controller, "controller")
+    similarity = pick(memory_lib.SIMILARITIES, settings.similarity, "similarity")
+    if settings.key_width:
+        similarity = memory_lib.keyed(similarity, width=settings.key_width)
+    kernels = (controllers_lib.random_kernel,) + (controllers_lib.identity_kernel,) * 2
+    return cell_lib.make_cell(
+        PerController(*(factory(settings.width, kernel) for kernel in kernels)),
+        slots=settings.slots,
+        memory_scale=settings.memory_scale,
+        similarity=similarity,
+        scale=settings.scale,
+        write_rule=pick(memory_lib.WRITE_RULES, settings.write_rule, "write rule"),
+        compose=pick(controllers_lib.COMPOSE, settings.compose, "compose"),
+        label_input=pick(
+            controllers_lib.LABEL_INPUTS, settings.label_input, "label input"
+        ),
+    )
+
+
+def make_model(settings: ModelSettings, *, classes: int) -> model_lib.Model:
+    """Encoder, cell and decoder for `classes` ways."""
+    encoder = networks.make_conv_encoder(
+        channels=settings.channels, layers=settings.layers, norm=settings.norm
+    )
+    return model_lib.Model(
+        encoder,
+        make_cell(settings),
+        networks.make_dense(classes),
+        classes,
+        settings.presentations,
+    )
+
+
+def make_feedback(settings: SyntheticSettings) -> feedback_lib.Feedback:
+    """The second feedback path; `off` is a path that is silent and unheard."""
+    pick(dict.fromkeys(SG), settings.use, "sg")
+    if settings.use == "off":
+        silent = synthetic.make_silent_predictor()
+        return feedback_lib.Feedback(silent, train="regress")
+    path = None
+    if settings.use in ("fast", "both"):
+        path = fast_lib.make_fast_path(
+            settings.controllers,
+            tensors=settings.tensors,
+            step_size=settings.step_size,
+            order=settings.order,
+        )
+    control = "none" if settings.control == "double_rate" else settings.control
+    return feedback_lib.Feedback(
+        pick(synthetic.PREDICTORS, settings.core, "core")(),
+        rule=settings.rule if settings.use in ("decoupled", "both") else "backprop",
+        weight=settings.weight,
+        scale=pick(synthetic.SCALES, settings.scale, "scale"),
+        train=settings.train,
+        fast=path,
+        fast_rate=settings.rate,
+        warmup=settings.warmup,
+        control=pick(feedback_lib.CONTROLS, control, "control"),
+    )
+
+
+def make_optimizer(
+    settings: OptimSettings, lr: float, *, steps: int
+) -> optax.GradientTransformation:
+    """Adam with the chosen schedule and clipping."""
+    schedules = {
+        "constant": lambda: optax.constant_schedule(lr),
+        "cosine": lambda: optax.cosine_decay_schedule(lr, steps),
+    }
+    parts = [optax.adam(pick(schedules, settings.schedule, "schedule")())]
+    if settings.clip:
+        parts.insert(0, optax.clip_by_global_norm(settings.clip))
+    return optax.chain(*parts)
+
+
+def scale_controllers(factor: float) -> optax.GradientTransformation:
+    """Multiply the updates of the controllers' parameters, leave the others alone."""
+
+    def update(updates: Any, params: Any = None) -> Any:
+        del params
+        cell = updates.cell
+        scaled = optax.tree.scale(factor, cell.controllers)
+        return updates._replace(cell=cell._replace(controllers=scaled))
+
+    return optax.stateless(update)
+
+
+def make_learner(
+    settings: Settings, *, classes: int, steps: int
+) -> tuple[model_lib.Model, learner_lib.Learner]:
+    """The model and its learner for `classes` ways and `steps` training steps."""
+    optim = settings.optim
+    network = make_optimizer(optim, optim.lr, steps=steps)
+    if optim.controller_factor != 1.0:
+        network = optax.chain(network, scale_controllers(optim.controller_factor))
+    predictors = make_optimizer(optim, optim.predictor_lr, steps=steps)
+    model = make_model(settings.model, classes=classes)
+    learner = learner_lib.make_learner(
+        model, make_feedback(settings.sg), network, predictors
+    )
+    return model, learner

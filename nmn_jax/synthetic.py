@@ -1,0 +1,230 @@
+"""Synthetic-gradient modules: ĝ_t = SG(h_t, y_t) for one controller (Eqs. 9, 11).
+
+A predictor is three pure functions; one serves each controller. All cores end in a
+layer that starts at zero, so an untrained predictor leaves its controller alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nmn_jax import networks
+from nmn_jax.types import PerController
+
+
+class Predictor(NamedTuple):
+    """SG for one controller of width K and labels of width C.
+
+    init: `(key, K, C) -> params`
+    carry: `(K) -> carry`
+    step: `(params, carry, output [K], label [C]) -> (carry, cotangent [K])`
+    """
+
+    init: Callable[[jax.Array, int, int], Any]
+    carry: Callable[[int], Any]
+    step: Callable[[Any, Any, jax.Array, jax.Array], tuple[Any, jax.Array]]
+
+
+def _zero_dense(width: int, inputs: int) -> dict[str, jax.Array]:
+    return {"kernel": jnp.zeros((inputs, width)), "bias": jnp.zeros((width,))}
+
+
+def _apply_dense(params: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
+    return inputs @ params["kernel"] + params["bias"]
+
+
+def make_lstm_predictor() -> Predictor:
+    """The paper's SG: an LSTM of K units on [h; y], then a zero-initialised layer."""
+
+    def init(key: jax.Array, width: int, classes: int) -> dict[str, Any]:
+        core = networks.make_lstm(width).init(key, width + classes)
+        return {"core": core, "last": _zero_dense(width, width)}
+
+    def step(params: Any, carry: Any, output: jax.Array, label: jax.Array) -> tuple:
+        cell = networks.make_lstm(output.shape[-1])
+        given = jnp.concatenate([output, label])
+        carry, hidden = cell.apply(params["core"], carry, given)
+        return carry, _apply_dense(params["last"], hidden)
+
+    return Predictor(init, lambda width: networks.make_lstm(width).carry(), step)
+
+
+def _stateless(init: Callable, predict: Callable) -> Predictor:
+    def step(params: Any, carry: tuple, output: jax.Array, label: jax.Array) -> tuple:
+        return carry, predict(params, output, label)
+
+    return Predictor(init, lambda width: (), step)
+
+
+def make_linear_predictor() -> Predictor:
+    """ĝ = [h; y] W + b: the label-conditioned linear map of conditional DNI."""
+
+    def init(key: jax.Array, width: int, classes: int) -> dict[str, jax.Array]:
+        del key
+        return _zero_dense(width, width + classes)
+
+    def predict(params: Any, output: jax.Array, label: jax.Array) -> jax.Array:
+        return _apply_dense(params, jnp.concatenate([output, label]))
+
+    return _stateless(init, predict)
+
+
+def make_mlp_predictor(hidden: int = 128) -> Predictor:
+    """ĝ = W₂ tanh(W₁ [h; y] + b₁) + b₂, W₂ and b₂ zero at first."""
+    first = networks.make_dense(hidden)
+
+    def init(key: jax.Array, width: int, classes: int) -> dict[str, Any]:
+        return {
+            "first": first.init(key, width + classes),
+            "last": _zero_dense(width, hidden),
+        }
+
+    def predict(params: Any, output: jax.Array, label: jax.Array) -> jax.Array:
+        given = jnp.concatenate([output, label])
+        return _apply_dense(params["last"], jnp.tanh(first.apply(params["first"], given)))
+
+    return _stateless(init, predict)
+
+
+def make_residual_predictor() -> Predictor:
+    """ĝ = A (softmax(B h + b) - y), A zero at first.
+
+    The form of the exact gradient of a linear-softmax decoder, W_Dᵀ(softmax(W_D m) - y),
+    with free matrices: it can represent that gradient and vanishes when h predicts y.
+    """
+
+    def init(key: jax.Array, width: int, classes: int) -> dict[str, Any]:
+        return {
+            "guess": networks.make_dense(classes).init(key, width),
+            "last": jnp.zeros((classes, width)),
+        }
+
+    def predict(params: Any, output: jax.Array, label: jax.Array) -> jax.Array:
+        guess = networks.make_dense(label.shape[-1]).apply(params["guess"], output)
+        return (jax.nn.softmax(guess) - label) @ params["last"]
+
+    return _stateless(init, predict)
+
+
+def make_silent_predictor() -> Predictor:
+    """ĝ = 0 without parameters: the network without a second feedback path."""
+
+    def init(key: jax.Array, width: int, classes: int) -> tuple:
+        del key, width, classes
+        return ()
+
+    def predict(params: tuple, output: jax.Array, label: jax.Array) -> jax.Array:
+        del params, label
+        return jnp.zeros_like(output)
+
+    return _stateless(init, predict)
+
+
+PREDICTORS: dict[str, Callable[[], Predictor]] = {
+    "lstm": make_lstm_predictor,
+    "mlp": make_mlp_predictor,
+    "linear": make_linear_predictor,
+    "residual": make_residual_predictor,
+    "silent": make_silent_predictor,
+}
+
+
+def init(
+    predictor: Predictor, key: jax.Array, *, width: int, classes: int
+) -> PerController:
+    """Parameters of one predictor per controller."""
+    keys = jax.random.split(key, 3)
+    return PerController(*(predictor.init(each, width, classes) for each in keys))
+
+
+def carries(predictor: Predictor, width: int) -> PerController:
+    """The predictors' recurrent states at the start of an episode or stream."""
+    return PerController(*(predictor.carry(width) for _ in range(3)))
+
+
+def predict(
+    predictor: Predictor,
+    params: PerController,
+    start: PerController,
+    outputs: PerController,
+    labels: Float[Array, "steps classes"],
+) -> tuple[PerController, PerController]:
+    """(final carries, ĝ `[T, K]`) for recorded outputs `[T, K]` and labels `[T, C]`."""
+
+    def one(params: Any, carry: Any, outputs: jax.Array) -> tuple:
+        return jax.lax.scan(
+            lambda c, given: predictor.step(params, c, *given), carry, (outputs, labels)
+        )
+
+    finals, predicted = zip(*map(one, params, start, outputs), strict=True)
+    return PerController(*finals), PerController(*predicted)
+
+
+def predict_probe(
+    predictor: Predictor,
+    params: PerController,
+    start: PerController,
+    outputs: PerController,
+    labels: Float[Array, "queries classes"],
+) -> PerController:
+    """ĝ `[Q, K]` for the outputs of a probe: every query starts from the same carry."""
+
+    def one(params: Any, carry: Any, outputs: jax.Array) -> jax.Array:
+        ask = lambda output, label: predictor.step(params, carry, output, label)[1]  # noqa: E731
+        return jax.vmap(ask)(outputs, labels)
+
+    return PerController(*map(one, params, start, outputs))
+
+
+def regression_loss(predicted: PerController, true: PerController) -> PerController:
+    """‖ĝ - g‖² summed over K, mean over every other axis, per controller (Eq. 11)."""
+    return jax.tree.map(
+        lambda p, t: jnp.mean(jnp.sum((p - t) ** 2, axis=-1)), predicted, true
+    )
+
+
+class Scale(NamedTuple):
+    """Running mean square of the true cotangents, one number per controller."""
+
+    mean_square: PerController
+    count: jax.Array
+
+
+def init_scale() -> Scale:
+    """Nothing seen yet."""
+    return Scale(PerController(*(jnp.zeros(()) for _ in range(3))), jnp.zeros(()))
+
+
+def update_scale(scale: Scale, true: PerController, *, decay: float = 0.99) -> Scale:
+    """Exponential mean of the squared entries of g, `[..., K]` per controller."""
+    seen = jax.tree.map(
+        lambda m, t: decay * m + (1 - decay) * jnp.mean(t**2), scale.mean_square, true
+    )
+    return Scale(seen, decay * scale.count + (1 - decay))
+
+
+def no_scale(scale: Scale) -> PerController:
+    """Predict cotangents as they are (the paper)."""
+    return jax.tree.map(jnp.ones_like, scale.mean_square)
+
+
+def rms_scale(scale: Scale) -> PerController:
+    """Root mean square of g so far, bias-corrected; predict g / rms, inject ĝ · rms.
+
+    A controller whose cotangents are exactly zero keeps a floor of 1e-8.
+    """
+    count = jnp.maximum(scale.count, 1e-8)
+    return jax.tree.map(
+        lambda m: jnp.maximum(jnp.sqrt(m / count), 1e-8), scale.mean_square
+    )
+
+
+SCALES: dict[str, Callable[[Scale], PerController]] = {
+    "none": no_scale,
+    "rms": rms_scale,
+}

@@ -1,0 +1,66 @@
+"""Records shared by every room of the house. No logic lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import jax
+from jaxtyping import Array, Float
+
+Params = Any
+Key = jax.Array
+Item = TypeVar("Item")
+
+CONTROLLERS = ("input", "output", "write")
+
+
+class PerController(NamedTuple, Generic[Item]):
+    """One thing per controller: parameters, outputs, taps, cotangents, predictors."""
+
+    input: Item
+    output: Item
+    write: Item
+
+
+class Network(NamedTuple):
+    """A pair of pure functions: `init(key, ...) -> params`, `apply(params, ...)`."""
+
+    init: Callable[..., Params]
+    apply: Callable[..., Any]
+
+
+class NMNState(NamedTuple):
+    """What a neural memory carries from one step to the next."""
+
+    memory: Float[Array, "slots width"]
+    usage: Float[Array, " slots"]
+    carries: PerController
+
+
+class Inputs(NamedTuple):
+    """What one step (or, with a leading axis, a stream of steps) is given.
+
+    `label` is the current target, seen only by label inputs and synthetic gradients;
+    `previous` is the target of the step before, as in MANN. Unknown targets are zeros.
+    """
+
+    features: Float[Array, "*steps features"]
+    label: Float[Array, "*steps classes"]
+    previous: Float[Array, "*steps classes"]
+
+
+class Trace(NamedTuple):
+    """What happened inside one step; `unroll` and `probe` stack it over steps."""
+
+    inputs: PerController  # what each controller was given
+    outputs: PerController  # query, output and update, each [K]
+    weights: Float[Array, "*steps slots"]
+    writes: Float[Array, "*steps slots"]
+
+
+class Stages(NamedTuple, Generic[Item]):
+    """One thing for the support steps of an episode and one for its queries."""
+
+    support: Item
+    query: Item
