@@ -3,6 +3,7 @@
 Pure functions on one example; `jax.vmap` over episodes. See README.md for a tour.
 """
 
+from nmn_jax import adaptation as adaptation
 from nmn_jax import cell as cell
 from nmn_jax import controllers as controllers
 from nmn_jax import diagnostics as diagnostics
@@ -15,6 +16,7 @@ from nmn_jax import memory as memory
 from nmn_jax import model as model
 from nmn_jax import networks as networks
 from nmn_jax import presets as presets
+from nmn_jax import signals as signals
 from nmn_jax import synthetic as synthetic
 from nmn_jax import types as types
 

@@ -49,7 +49,7 @@ def make_cell(
     similarity: memory_lib.Similarity = memory_lib.dot,
     scale: float = 1.0,
     write_rule: memory_lib.WriteRule = memory_lib.convex_write,
-    compose: Callable[[jax.Array, jax.Array], jax.Array] = controllers_lib.mem_only,
+    compose: Callable[..., jax.Array] = controllers_lib.mem_only,
     label_input: controllers_lib.LabelInput = controllers_lib.LABEL_INPUTS["none"],
 ) -> Cell:
     """A cell of three controllers of one width K around a memory of `slots` rows.
@@ -61,7 +61,8 @@ def make_cell(
       similarity: `(memory [L, K], query [K]) -> [L]`, see `memory.SIMILARITIES`.
       scale: factor on the similarity at the start; learned on a log scale.
       write_rule: see `memory.WRITE_RULES`.
-      compose: `(query [K], recalled [K]) -> inputs` of the output controller.
+      compose: `(query [K], recalled [K], weights [L]) -> inputs` of the output
+        controller, see `controllers.COMPOSE`.
       label_input: see `controllers.LABEL_INPUTS`.
 
     Raises:
@@ -77,13 +78,11 @@ def make_cell(
     def init(key: jax.Array, *, features: int, classes: int) -> CellParams:
         memory_key, *keys = jax.random.split(key, 4)
         probe = Inputs(*(jnp.zeros((size,)) for size in (features, classes, classes)))
-        sizes = _input_widths(probe, width, compose, label_input)
+        sizes = _input_widths(probe, width, slots, compose, label_input)
         params = PerController(
             *(c.init(k, s) for c, k, s in zip(controllers, keys, sizes, strict=True))
         )
-        rows = memory_lib.init(
-            memory_key, slots=slots, width=width, scale=memory_scale
-        )
+        rows = memory_lib.init(memory_key, slots=slots, width=width, scale=memory_scale)
         return CellParams(rows, jnp.log(jnp.asarray(scale, rows.dtype)), params)
 
     def initial_state(params: CellParams) -> NMNState:
@@ -102,7 +101,7 @@ def make_cell(
         weights = memory_lib.address(
             state.memory, query, similarity=similarity, scale=jnp.exp(params.log_scale)
         )
-        composed = compose(query, memory_lib.read(state.memory, weights))
+        composed = compose(query, memory_lib.read(state.memory, weights), weights)
         output_carry, output = controllers.output.step(
             params.controllers.output, state.carries.output, composed
         )
@@ -125,14 +124,14 @@ def make_cell(
 
 
 def _input_widths(
-    inputs: Inputs, width: int, compose: Callable, label_input: Any
+    inputs: Inputs, width: int, slots: int, compose: Callable, label_input: Any
 ) -> PerController:
     """Input width of each controller, found by tracing the shapes once."""
 
     def shapes(inputs: Inputs, output: jax.Array) -> PerController:
         return PerController(
             label_input.features(inputs.features, inputs.previous),
-            compose(output, output),
+            compose(output, output, jnp.zeros((slots,))),
             label_input.output(output, inputs.label),
         )
 
@@ -196,7 +195,10 @@ def replay(
     def one(controller: Any, params: Params, carry: Any, given: jax.Array) -> tuple:
         return jax.lax.scan(lambda c, x: controller.step(params, c, x), carry, given)
 
-    results = [one(*each) for each in zip(cell.controllers, params, carries, inputs, strict=True)]
+    results = [
+        one(*each)
+        for each in zip(cell.controllers, params, carries, inputs, strict=True)
+    ]
     finals, outputs = zip(*results, strict=True)
     return PerController(*finals), PerController(*outputs)
 
@@ -210,5 +212,8 @@ def replay_probe(
         return jax.vmap(lambda x: controller.step(params, carry, x)[1])(given)
 
     return PerController(
-        *(one(*each) for each in zip(cell.controllers, params, carries, inputs, strict=True))
+        *(
+            one(*each)
+            for each in zip(cell.controllers, params, carries, inputs, strict=True)
+        )
     )

@@ -31,7 +31,9 @@ class Controller(NamedTuple):
     width: int
 
 
-def random_kernel(key: jax.Array, shape: tuple[int, int]) -> Float[Array, "inputs width"]:
+def random_kernel(
+    key: jax.Array, shape: tuple[int, int]
+) -> Float[Array, "inputs width"]:
     """N(0, 1/inputs): keeps the scale of its input (LeCun et al., 1998)."""
     return jax.random.normal(key, shape) / jnp.sqrt(float(shape[0]))
 
@@ -107,23 +109,43 @@ CONTROLLERS: dict[str, Callable[[int, Callable[..., jax.Array]], Controller]] = 
 
 
 def mem_only(
-    query: Float[Array, " width"], recalled: Float[Array, " width"]
+    query: Float[Array, " width"],
+    recalled: Float[Array, " width"],
+    weights: Float[Array, " slots"],
 ) -> Float[Array, " width"]:
     """The output controller sees only what was recalled (Eq. 5 as printed)."""
-    del query
+    del query, weights
     return recalled
 
 
 def query_mem(
-    query: Float[Array, " width"], recalled: Float[Array, " width"]
+    query: Float[Array, " width"],
+    recalled: Float[Array, " width"],
+    weights: Float[Array, " slots"],
 ) -> Float[Array, " both"]:
     """[q; m̄]: the compose step of Neural Semantic Encoders, before the controller."""
+    del weights
     return jnp.concatenate([query, recalled])
 
 
-COMPOSE: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+def query_mem_weights(
+    query: Float[Array, " width"],
+    recalled: Float[Array, " width"],
+    weights: Float[Array, " slots"],
+) -> Float[Array, " all"]:
+    """[q; m̄; √K z]: also where the memory was read, at the scale of what was read.
+
+    Two inputs that recall the same slot then agree in L numbers whatever they look like,
+    which is what an outer-product fast weight needs to bind a label to a slot.
+    """
+    root = jnp.sqrt(jnp.asarray(query.shape[-1], query.dtype))
+    return jnp.concatenate([query, recalled, root * weights])
+
+
+COMPOSE: dict[str, Callable[[jax.Array, jax.Array, jax.Array], jax.Array]] = {
     "mem_only": mem_only,
     "query_mem": query_mem,
+    "query_mem_weights": query_mem_weights,
 }
 
 

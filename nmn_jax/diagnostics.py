@@ -15,7 +15,9 @@ TINY = 1e-20
 COLLAPSE = 1e-3
 
 
-def cosine(predicted: Float[Array, "*n width"], true: Float[Array, "*n width"]) -> jax.Array:
+def cosine(
+    predicted: Float[Array, "*n width"], true: Float[Array, "*n width"]
+) -> jax.Array:
     """Mean cosine between ĝ and g over all steps; 0 where either vanishes."""
     inner = jnp.sum(predicted * true, axis=-1)
     norms = jnp.sum(predicted**2, axis=-1) * jnp.sum(true**2, axis=-1)
@@ -36,7 +38,9 @@ def mean_norm(cotangents: Float[Array, "*n width"]) -> jax.Array:
     return jnp.mean(jnp.sqrt(jnp.sum(cotangents**2, axis=-1)))
 
 
-def synthetic_quality(predicted: PerController, true: PerController) -> dict[str, jax.Array]:
+def synthetic_quality(
+    predicted: PerController, true: PerController
+) -> dict[str, jax.Array]:
     """Cosine, R² and both norms per controller, `sg/<controller>/<measure>`."""
     measures = {}
     for name, guess, truth in zip(PerController._fields, predicted, true, strict=True):

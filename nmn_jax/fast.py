@@ -14,21 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from nmn_jax import cell as cell_lib
-from nmn_jax import gradients, synthetic
-from nmn_jax.types import Inputs, NMNState, Params, PerController, Trace
-
-
-class Signal(NamedTuple):
-    """Where the cotangents of the fast path come from.
-
-    init: `() -> carries`
-    step: `(carries, params, state, inputs, trace, target [C]) -> (carries,
-      PerController [K])`, called after the step whose controllers it is to correct
-    """
-
-    init: Callable[[], Any]
-    step: Callable[..., tuple[Any, PerController]]
-
+from nmn_jax import gradients
+from nmn_jax.signals import Signal
+from nmn_jax.types import Inputs, NMNState, PerController, Trace
 
 StepSize = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 Order = Callable[[Any], Any]
@@ -108,7 +96,9 @@ def make_fast_path(
     )
 
 
-def init_rates(path: FastPath, controllers: PerController, *, rate: float) -> PerController:
+def init_rates(
+    path: FastPath, controllers: PerController, *, rate: float
+) -> PerController:
     """log α, one scalar per parameter tensor of each adapting controller.
 
     Raises:
@@ -117,7 +107,9 @@ def init_rates(path: FastPath, controllers: PerController, *, rate: float) -> Pe
     if rate <= 0:
         raise ValueError(f"the fast rate must be positive, got {rate}")
     # One array each: a donated state must not hold the same buffer twice.
-    return jax.tree.map(lambda _: jnp.log(jnp.asarray(rate)), _chosen(path, controllers))
+    return jax.tree.map(
+        lambda _: jnp.log(jnp.asarray(rate)), _chosen(path, controllers)
+    )
 
 
 def _chosen(path: FastPath, each: PerController) -> PerController:
@@ -156,79 +148,6 @@ def start(path: FastPath, controllers: PerController, signal: Signal) -> FastWei
     return FastWeights(_chosen(path, controllers), signal.init())
 
 
-def synthetic_signal(
-    predictor: synthetic.Predictor, params: PerController, *, width: int, order: Order
-) -> Signal:
-    """ĝ_c = SG_c(h_c, y): the paper's signal.
-
-    Gradients: under `first` order h is a constant for the predictor.
-    """
-
-    def step(
-        carries: PerController,
-        cell_params: Params,
-        state: NMNState,
-        inputs: Inputs,
-        trace: Trace,
-        target: jax.Array,
-    ) -> tuple[PerController, PerController]:
-        del cell_params, state, inputs
-        results = [
-            predictor.step(p, c, h, target)
-            for p, c, h in zip(params, carries, order(trace.outputs), strict=True)
-        ]
-        return PerController(*(r[0] for r in results)), PerController(
-            *(r[1] for r in results)
-        )
-
-    return Signal(lambda: synthetic.carries(predictor, width), step)
-
-
-def zero_signal() -> Signal:
-    """The control that says nothing: ĝ = 0."""
-
-    def step(
-        carries: tuple,
-        cell_params: Params,
-        state: NMNState,
-        inputs: Inputs,
-        trace: Trace,
-        target: jax.Array,
-    ) -> tuple[tuple, PerController]:
-        del cell_params, state, inputs, target
-        return carries, jax.tree.map(jnp.zeros_like, trace.outputs)
-
-    return Signal(lambda: (), step)
-
-
-def oracle_signal(
-    cell: cell_lib.Cell, step_loss: Callable[[jax.Array, jax.Array], jax.Array]
-) -> Signal:
-    """The true gradient of the step's own loss at every controller output.
-
-    Args:
-      step_loss: `(output [K], target [C]) -> []`, the decoder's loss of this step.
-
-    The write controller's is exactly zero: its update matters only from the next step on.
-    """
-
-    def step(
-        carries: tuple,
-        cell_params: Params,
-        state: NMNState,
-        inputs: Inputs,
-        trace: Trace,
-        target: jax.Array,
-    ) -> tuple[tuple, PerController]:
-        def loss(taps: PerController) -> jax.Array:
-            _, tapped = cell.step(cell_params, state, inputs, taps)
-            return step_loss(tapped.outputs.output, target)
-
-        return carries, jax.grad(loss)(jax.tree.map(jnp.zeros_like, trace.outputs))
-
-    return Signal(lambda: (), step)
-
-
 def adapt(
     path: FastPath,
     cell: cell_lib.Cell,
@@ -264,8 +183,14 @@ def adapt(
         *(
             one(*each)
             for each in zip(
-                cell.controllers, slow, weights, rates, state.carries, trace.inputs,
-                cotangents, strict=True,
+                cell.controllers,
+                slow,
+                weights,
+                rates,
+                state.carries,
+                trace.inputs,
+                cotangents,
+                strict=True,
             )
         )
     )
@@ -296,7 +221,9 @@ def unroll(
     def body(carried: tuple, given: tuple) -> tuple:
         state, weights = carried
         inputs, target, taps = given
-        merged = params._replace(controllers=merge(params.controllers, weights.controllers))
+        merged = params._replace(
+            controllers=merge(params.controllers, weights.controllers)
+        )
         after, trace = cell.step(merged, state, inputs, taps)
         carries, cotangents = signal.step(
             weights.signal, merged, state, inputs, trace, target
@@ -307,5 +234,7 @@ def unroll(
         )  # fmt: skip
         return (after, FastWeights(adapted, carries)), trace
 
-    (state, weights), trace = jax.lax.scan(body, (state, weights), (inputs, targets, taps))
+    (state, weights), trace = jax.lax.scan(
+        body, (state, weights), (inputs, targets, taps)
+    )
     return state, weights, trace

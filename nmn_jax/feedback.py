@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from nmn_jax import fast as fast_lib
-from nmn_jax import gradients, synthetic
+from nmn_jax import gradients, signals, synthetic
 from nmn_jax import model as model_lib
 from nmn_jax.model import Model, ModelParams
 from nmn_jax.types import PerController, Stages
@@ -34,7 +34,7 @@ class Control(NamedTuple):
     cotangents: `(synthetic, true) -> injected`, trees of `[B, T, K]`
     """
 
-    signal: Callable[..., fast_lib.Signal]
+    signal: Callable[..., signals.Signal]
     labels: Callable[[jax.Array], jax.Array]
     cotangents: Callable[[Any, Any], Any]
 
@@ -50,12 +50,12 @@ def _rolled(tree: Any) -> Any:
 CONTROLS: dict[str, Control] = {
     "none": Control(lambda model, decoder, signal: signal, _same, lambda sg, true: sg),
     "zeroed": Control(
-        lambda model, decoder, signal: fast_lib.zero_signal(),
+        lambda model, decoder, signal: signals.zero_signal(),
         _same,
         lambda sg, true: jax.tree.map(jnp.zeros_like, sg),
     ),
     "oracle": Control(
-        lambda model, decoder, signal: fast_lib.oracle_signal(
+        lambda model, decoder, signal: signals.oracle_signal(
             model.cell, model_lib.decoder_loss(model, decoder)
         ),
         _same,
@@ -110,7 +110,7 @@ def make_support_pass(
     if feedback.fast is None:
         return model_lib.slow_support(model)
     heard = gradients.stop if feedback.train == "regress" else gradients.through
-    signal = fast_lib.synthetic_signal(
+    signal = signals.synthetic_signal(
         feedback.predictor,
         heard(fed.predictors),
         width=model.cell.width,
@@ -172,7 +172,11 @@ def parted(whole: PerController, like: Stages) -> Stages:
 
 
 def predict_cotangents(
-    model: Model, feedback: Feedback, predictors: PerController, outputs: Stages, batch: Batch
+    model: Model,
+    feedback: Feedback,
+    predictors: PerController,
+    outputs: Stages,
+    batch: Batch,
 ) -> PerController:
     """ĝ in normalised units at every recorded controller output, `[B, T + Q, K]`."""
 

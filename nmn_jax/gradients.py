@@ -84,7 +84,9 @@ def pull_controllers(
 Rule = Callable[[Any, Any, float], Any]
 
 
-def _mixture(true_share: Callable[[float], float], sg_share: Callable[[float], float]) -> Rule:
+def _mixture(
+    true_share: Callable[[float], float], sg_share: Callable[[float], float]
+) -> Rule:
     def rule(true: Any, synthetic: Any, weight: float) -> Any:
         return jax.tree.map(
             lambda t, s: true_share(weight) * t + sg_share(weight) * s, true, synthetic
@@ -102,7 +104,9 @@ RULES: dict[str, Rule] = {
 }
 
 
-def combine(true: Tree, synthetic: Tree, *, rule: str = "add", weight: float = 1.0) -> Tree:
+def combine(
+    true: Tree, synthetic: Tree, *, rule: str = "add", weight: float = 1.0
+) -> Tree:
     """Join slow (true) and fast (synthetic) gradients of the same tree.
 
     `backprop`: true; `add`: true + weight · synthetic; `mix`: (1 - weight) · true +

@@ -19,7 +19,7 @@ from nmn_jax import fast as fast_lib
 from nmn_jax import feedback as feedback_lib
 from nmn_jax import model as model_lib
 from nmn_jax.feedback import Batch, Feedback, SyntheticParams
-from nmn_jax.model import Model
+from nmn_jax.model import Model, ModelParams
 from nmn_jax.types import PerController, Stages
 
 
@@ -61,7 +61,9 @@ def make_learner(
       ValueError: for an unknown `train` or `rule`.
     """
     if feedback.train not in feedback_lib.TRAIN:
-        raise ValueError(f"train={feedback.train!r}; choose one of {feedback_lib.TRAIN}")
+        raise ValueError(
+            f"train={feedback.train!r}; choose one of {feedback_lib.TRAIN}"
+        )
     gradients.combine(0.0, 0.0, rule=feedback.rule)
 
     def init(key: jax.Array) -> LearnerState:
@@ -84,42 +86,67 @@ def make_learner(
         )  # fmt: skip
 
     def step(state: LearnerState, batch: Batch) -> tuple[LearnerState, dict]:
-        slow, pull_encoder, stats = _encode(model, state, batch)
-        back = _backprop(model, feedback, state, slow, batch)
-        network, fed = back.params
-        (encoder,) = pull_encoder(back.features)
-        regression = _regress(model, feedback, state, back, batch)
-        combined = _inject(model, feedback, state, back, regression)
-        cell = network.cell._replace(controllers=combined)
-        network = network._replace(encoder=encoder, cell=cell)
-        fed = fed._replace(predictors=_learn_from(feedback, fed, regression))
-        metrics = _metrics(back, regression, batch)
+        both = two_speeds(model, feedback, state, batch, phase="train")
+        metrics = _metrics(both.back, both.regression, batch)
         return LearnerState(
-            _apply(optimizer, state.network, network),
-            _apply(predictor_optimizer, state.synthetic, fed),
-            stats, regression.scale, state.step + 1,
+            _apply(optimizer, state.network, both.network),
+            _apply(predictor_optimizer, state.synthetic, both.synthetic),
+            both.stats, both.regression.scale, state.step + 1,
         ), metrics  # fmt: skip
 
-    def predict(state: LearnerState, batch: Batch) -> model_lib.EpisodeRun:
-        features, _ = model.encoder.apply(
-            state.network.params.encoder, state.stats, batch.images,
-            supports=batch.support.shape[1], phase="test",
-        )  # fmt: skip
-        return feedback_lib.run_batch(
-            model, feedback, state.network.params, state.synthetic.params,
-            features, batch, feedback_lib.batch_taps(model, batch),
-        )  # fmt: skip
+    def answer(state: LearnerState, batch: Batch) -> model_lib.EpisodeRun:
+        return predict(model, feedback, state, batch)
 
-    return Learner(init, step, predict)
+    return Learner(init, step, answer)
 
 
-def _encode(model: Model, state: LearnerState, batch: Batch) -> tuple:
+class Gradients(NamedTuple):
+    """The gradients of one step, and what they were made from."""
+
+    network: ModelParams
+    synthetic: SyntheticParams
+    stats: Any
+    back: gradients.Backprop
+    regression: Regression
+
+
+def two_speeds(
+    model: Model, feedback: Feedback, state: LearnerState, batch: Batch, *, phase: str
+) -> Gradients:
+    """Slow and fast gradients of one batch, composed by hand (Eqs. 10, 11).
+
+    Encode; one vjp of the mean query loss for gradients and true cotangents; regress the
+    predictors on them; pull what the rule wants back into the controllers.
+    """
+    features, pull_encoder, stats = _encode(model, state, batch, phase)
+    back = _backprop(model, feedback, state, features, batch)
+    network, fed = back.params
+    (encoder,) = pull_encoder(back.features)
+    regression = _regress(model, feedback, state, back, batch)
+    controllers = _inject(model, feedback, state, back, regression)
+    cell = network.cell._replace(controllers=controllers)
+    network = ModelParams(encoder, cell, network.decoder)
+    fed = fed._replace(predictors=_learn_from(feedback, fed, regression))
+    return Gradients(network, fed, stats, back, regression)
+
+
+def predict(
+    model: Model, feedback: Feedback, state: LearnerState, batch: Batch
+) -> model_lib.EpisodeRun:
+    """Answer the queries of a batch of episodes; nothing changes."""
+    features, _, _ = _encode(model, state, batch, "test")
+    params, fed = state.network.params, state.synthetic.params
+    taps = feedback_lib.batch_taps(model, batch)
+    return feedback_lib.run_batch(model, feedback, params, fed, features, batch, taps)
+
+
+def _encode(model: Model, state: LearnerState, batch: Batch, phase: str) -> tuple:
     """Features of all images, their pull-back into the encoder, and its statistics."""
 
     def encode(encoder: Any) -> tuple:
         return model.encoder.apply(
             encoder, state.stats, batch.images,
-            supports=batch.support.shape[1], phase="train",
+            supports=batch.support.shape[1], phase=phase,
         )  # fmt: skip
 
     return jax.vjp(encode, state.network.params.encoder, has_aux=True)
@@ -135,7 +162,9 @@ def _backprop(
         return jnp.mean(losses.cross_entropy(run.logits, batch.query)), run
 
     params = (state.network.params, state.synthetic.params)
-    return gradients.backprop(forward, params, features, feedback_lib.batch_taps(model, batch))
+    return gradients.backprop(
+        forward, params, features, feedback_lib.batch_taps(model, batch)
+    )
 
 
 class Regression(NamedTuple):
@@ -161,7 +190,9 @@ def _regress(
     outputs = gradients.stop(Stages(run.support.trace.outputs, run.query.outputs))
 
     def loss(predictors: PerController) -> tuple:
-        predicted = feedback_lib.predict_cotangents(model, feedback, predictors, outputs, batch)
+        predicted = feedback_lib.predict_cotangents(
+            model, feedback, predictors, outputs, batch
+        )
         return sum(synthetic.regression_loss(predicted, target)), predicted
 
     (value, predicted), grads = jax.value_and_grad(loss, has_aux=True)(
@@ -173,7 +204,11 @@ def _regress(
 
 
 def _inject(
-    model: Model, feedback: Feedback, state: LearnerState, back: Any, regression: Regression
+    model: Model,
+    feedback: Feedback,
+    state: LearnerState,
+    back: Any,
+    regression: Regression,
 ) -> PerController:
     """Fast feedback into the slow weights: controller gradients by the chosen rule."""
     run, true = back.aux, back.params[0].cell.controllers
@@ -181,7 +216,9 @@ def _inject(
         return true
     count = regression.true.input.shape[0] * run.logits.shape[1]
     heard = feedback.control.cotangents(regression.predicted, regression.true)
-    cotangents = feedback_lib.parted(jax.tree.map(lambda g: g / count, heard), back.cotangents)
+    cotangents = feedback_lib.parted(
+        jax.tree.map(lambda g: g / count, heard), back.cotangents
+    )
 
     def pulled(support: Any, query: Any, cotangents: Stages) -> PerController:
         return gradients.pull_controllers(

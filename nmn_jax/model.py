@@ -10,8 +10,16 @@ import jax.numpy as jnp
 
 from nmn_jax import cell as cell_lib
 from nmn_jax import fast as fast_lib
-from nmn_jax import losses
-from nmn_jax.types import Inputs, Network, NMNState, Params, PerController, Stages, Trace
+from nmn_jax import losses, signals
+from nmn_jax.types import (
+    Inputs,
+    Network,
+    NMNState,
+    Params,
+    PerController,
+    Stages,
+    Trace,
+)
 
 
 class ModelParams(NamedTuple):
@@ -94,7 +102,9 @@ def slow_support(model: Model) -> SupportPass:
     ) -> Support:
         del targets
         start = model.cell.initial_state(params.cell)
-        state, trace = cell_lib.unroll(model.cell, params.cell, start, inputs, taps=taps)
+        state, trace = cell_lib.unroll(
+            model.cell, params.cell, start, inputs, taps=taps
+        )
         return Support(state, params.cell.controllers, trace)
 
     return run
@@ -104,7 +114,7 @@ def fast_support(
     model: Model,
     path: fast_lib.FastPath,
     rates: PerController,
-    signal: fast_lib.Signal,
+    signal: signals.Signal,
 ) -> SupportPass:
     """Support steps that adapt the controllers by the fast path."""
 

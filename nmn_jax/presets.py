@@ -18,8 +18,8 @@ from nmn_jax import fast as fast_lib
 from nmn_jax import feedback as feedback_lib
 from nmn_jax import learner as learner_lib
 from nmn_jax import memory as memory_lib
-from nmn_jax import networks, synthetic
 from nmn_jax import model as model_lib
+from nmn_jax import networks, synthetic
 from nmn_jax.types import PerController
 
 

@@ -86,7 +86,9 @@ def make_mlp_predictor(hidden: int = 128) -> Predictor:
 
     def predict(params: Any, output: jax.Array, label: jax.Array) -> jax.Array:
         given = jnp.concatenate([output, label])
-        return _apply_dense(params["last"], jnp.tanh(first.apply(params["first"], given)))
+        return _apply_dense(
+            params["last"], jnp.tanh(first.apply(params["first"], given))
+        )
 
     return _stateless(init, predict)
 

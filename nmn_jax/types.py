@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Float
 
 Params = Any
 Key = jax.Array
-Item = TypeVar("Item")
 
 CONTROLLERS = ("input", "output", "write")
 
 
-class PerController(NamedTuple, Generic[Item]):
+class PerController(NamedTuple):
     """One thing per controller: parameters, outputs, taps, cotangents, predictors."""
 
-    input: Item
-    output: Item
-    write: Item
+    input: Any
+    output: Any
+    write: Any
 
 
 class Network(NamedTuple):
@@ -59,8 +58,8 @@ class Trace(NamedTuple):
     writes: Float[Array, "*steps slots"]
 
 
-class Stages(NamedTuple, Generic[Item]):
+class Stages(NamedTuple):
     """One thing for the support steps of an episode and one for its queries."""
 
-    support: Item
-    query: Item
+    support: Any
+    query: Any

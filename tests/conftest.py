@@ -1,4 +1,4 @@
-"""What every test relies on: eight made-up CPU devices, checked shapes, a compile cache."""
+"""What every test relies on: eight made-up CPU devices, shape checks, a cache."""
 
 import os
 import pathlib
