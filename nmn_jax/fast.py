@@ -43,6 +43,25 @@ STEP_SIZES: dict[str, StepSize] = {"plain": plain, "normalised": normalised}
 ORDERS: dict[str, Order] = {"first": gradients.stop, "second": gradients.through}
 
 
+def slow_writes(slow: PerController, fast: PerController) -> PerController:
+    """The memory is written by the slow weights: what is learned about labels changes
+    how queries are answered, not the keys they are compared with."""
+    del fast
+    return slow
+
+
+def fast_writes(slow: PerController, fast: PerController) -> PerController:
+    """The memory is written by the weights of the moment, as in Eqs. 5-7 with Eq. 10."""
+    del slow
+    return fast
+
+
+WRITERS: dict[str, Callable[[PerController, PerController], PerController]] = {
+    "slow": slow_writes,
+    "fast": fast_writes,
+}
+
+
 class FastPath(NamedTuple):
     """Which controllers adapt, and how.
 
@@ -52,12 +71,14 @@ class FastPath(NamedTuple):
     step_size: see `STEP_SIZES`
     order: see `ORDERS`; `first` treats the Jacobian and the SG's view of the controller
       as constants, so only ĝ and α carry the gradient of the query loss
+    writer: whose weights write the memory, see `WRITERS`
     """
 
     controllers: tuple[str, ...]
     tensors: tuple[str, ...] = ()
     step_size: StepSize = normalised
     order: Order = gradients.through
+    writer: Callable[[PerController, PerController], PerController] = fast_writes
 
 
 class FastWeights(NamedTuple):
@@ -73,6 +94,7 @@ def make_fast_path(
     tensors: tuple[str, ...] = (),
     step_size: str = "normalised",
     order: str = "second",
+    writer: str = "fast",
 ) -> FastPath:
     """A fast path by names.
 
@@ -88,11 +110,16 @@ def make_fast_path(
     for kind, given, table in (
         ("step_size", step_size, STEP_SIZES),
         ("order", order, ORDERS),
+        ("writer", writer, WRITERS),
     ):
         if given not in table:
             raise ValueError(f"unknown {kind} {given!r}; choose one of {sorted(table)}")
     return FastPath(
-        tuple(controllers), tuple(tensors), STEP_SIZES[step_size], ORDERS[order]
+        tuple(controllers),
+        tuple(tensors),
+        STEP_SIZES[step_size],
+        ORDERS[order],
+        WRITERS[writer],
     )
 
 
@@ -221,17 +248,15 @@ def unroll(
     def body(carried: tuple, given: tuple) -> tuple:
         state, weights = carried
         inputs, target, taps = given
-        merged = params._replace(
-            controllers=merge(params.controllers, weights.controllers)
-        )
-        after, trace = cell.step(merged, state, inputs, taps)
+        slow, adapted = params.controllers, weights.controllers
+        merged = params._replace(controllers=merge(slow, adapted))
+        writing = params._replace(controllers=path.writer(slow, merged.controllers))
+        after, trace = cell.step(writing, state, inputs, taps)
+        _, heard = cell.step(merged, state, inputs, taps)
         carries, cotangents = signal.step(
-            weights.signal, merged, state, inputs, trace, target
+            weights.signal, merged, state, inputs, heard, target
         )
-        adapted = adapt(
-            path, cell, params.controllers, weights.controllers, rates, state, trace,
-            cotangents,
-        )  # fmt: skip
+        adapted = adapt(path, cell, slow, adapted, rates, state, heard, cotangents)
         return (after, FastWeights(adapted, carries)), trace
 
     (state, weights), trace = jax.lax.scan(

@@ -64,6 +64,7 @@ class SyntheticSettings:
     rate: float = 0.1
     step_size: str = "plain"
     order: str = "first"
+    writer: str = "fast"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _recommended(ways: int, shots: int) -> Settings:
             slots=ways * shots,
             width=128,
             controller="skip_lstm",
-            compose="query_mem",
+            compose="query_mem_weights",
             label_input="write",
             similarity="cosine",
             scale=10.0,
@@ -126,8 +127,9 @@ def _recommended(ways: int, shots: int) -> Settings:
             rate=1.0,
             step_size="normalised",
             order="second",
+            writer="slow",
         ),
-        optim=OptimSettings(lr=1e-3, predictor_lr=1e-3, schedule="cosine", clip=10.0),
+        optim=OptimSettings(lr=1e-3, predictor_lr=5e-3, schedule="cosine", clip=10.0),
     )
 
 
@@ -223,6 +225,7 @@ def make_feedback(settings: SyntheticSettings) -> feedback_lib.Feedback:
             tensors=settings.tensors,
             step_size=settings.step_size,
             order=settings.order,
+            writer=settings.writer,
         )
     control = "none" if settings.control == "double_rate" else settings.control
     return feedback_lib.Feedback(
