@@ -1,0 +1,1 @@
+"""One module per benchmark; run from a checkout with `python -m experiments.<name>`."""

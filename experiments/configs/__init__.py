@@ -1,0 +1,1 @@
+"""One file per benchmark: `get_config(variant)` gives every field its value."""

@@ -1,0 +1,141 @@
+"""What a run writes besides its metrics: config, result, and their names."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import jax
+
+from experiments import fewshot, loop
+from experiments import settings as settings_lib
+from nmn_jax import parallel
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def run_name(run: settings_lib.Run) -> str:
+    """A name that tells runs apart: benchmark, ways, shots, preset, sg, control, seed."""
+    parts = [
+        run.data.source, f"{run.ways}way{run.shots}shot", run.method, run.preset,
+        f"sg-{run.sg}", *([] if run.control == "none" else [run.control]),
+        *([f"label-{run.model['label_input']}"] if run.model.get("label_input") else []),
+        *([run.eval.kind] if run.eval.kind != "episodes" else []),
+        f"seed{run.seed}",
+    ]  # fmt: skip
+    return "-".join(parts)
+
+
+def announce(
+    run: settings_lib.Run, workdir: pathlib.Path, split: str, parameters: int
+) -> None:
+    """One line on the terminal that says what is about to happen."""
+    norm = settings_lib.resolve(run).model.norm
+    if parallel.is_main_process():
+        print(
+            f"{run_name(run)}: split {split}, norm {norm}, {parameters:,} parameters, "
+            f"{run.train.steps} steps of {run.train.episodes} episodes on "
+            f"{jax.device_count()} {device_name()}; files in {workdir}",
+            file=sys.stderr,
+        )
+
+
+def write_config(workdir: pathlib.Path, run: settings_lib.Run) -> None:
+    """config.json: the run and the settings it resolves to."""
+    if parallel.is_main_process():
+        content = {
+            "run": dataclasses.asdict(run),
+            "settings": dataclasses.asdict(settings_lib.resolve(run)),
+        }
+        write_json(workdir / "config.json", content)
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Write all or nothing: a file beside it, then a rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(f".{os.getpid()}.tmp")
+    beside.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    os.replace(beside, path)
+
+
+def make_result(
+    run: settings_lib.Run,
+    split: str,
+    outcome: loop.Outcome,
+    tested: dict[str, fewshot.Score],
+) -> dict[str, Any]:
+    """The result of a run; accuracies are fractions, intervals half widths."""
+    settings = settings_lib.resolve(run)
+    images = run.ways * (run.shots + run.train.queries) * run.train.episodes
+    return {
+        "experiment": "omniglot" if run.eval.kind == "episodes" else run.eval.kind,
+        "method": run.method,
+        "preset": run.preset,
+        "sg": run.sg,
+        "control": run.control,
+        "label_input": settings.model.label_input,
+        "study": run.study,
+        "ways": run.ways,
+        "shots": run.shots,
+        "data": run.data.source,
+        "split": split,
+        "norm": settings.model.norm,
+        "accuracy": tested["0"].accuracy,
+        "ci95": tested["0"].ci95,
+        "episodes": tested["0"].episodes,
+        "adapted": {at: each._asdict() for at, each in tested.items()},
+        "validation_accuracy": float(outcome.state.best.accuracy),
+        "seed": run.seed,
+        "train_steps": outcome.step,
+        "train_images": outcome.step * images,
+        "wall_seconds": round(outcome.seconds, 1),
+        "device": device_name(),
+        "devices": jax.device_count(),
+        "jax": jax.__version__,
+        "config": dataclasses.asdict(run),
+        "settings": dataclasses.asdict(settings),
+        "commit": commit(),
+        "command": command(),
+    }
+
+
+def write_result(result: dict[str, Any], workdir: pathlib.Path, copy_to: str) -> None:
+    """result.json in the work directory, a copy under its name in `copy_to`."""
+    write_json(workdir / "result.json", result)
+    if copy_to:
+        write_json(pathlib.Path(copy_to) / f"{workdir.name}.json", result)
+    print(
+        f"test accuracy {100 * result['accuracy']:.2f} ± {100 * result['ci95']:.2f} % "
+        f"({result['episodes']} episodes, {result['train_steps']} steps, "
+        f"{result['wall_seconds']:.0f} s)"
+    )
+
+
+def device_name() -> str:
+    """Kind of device, with the number of cores where it is a CPU."""
+    kind = jax.devices()[0].device_kind
+    return f"{kind} ({os.cpu_count()} cores)" if kind == "cpu" else kind
+
+
+def commit() -> str:
+    """The commit the code is at, marked where files differ from it."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def command() -> str:
+    """The command line that makes this result, with no path of this machine."""
+    module = pathlib.Path(sys.argv[0]).stem
+    given = [each for each in sys.argv[1:] if not each.startswith("--workdir")]
+    return " ".join(["python -m", f"experiments.{module}", *given])
