@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import prototype
 from experiments import settings as settings_lib
 from nmn_jax import adaptation, losses, parallel, presets
 from nmn_jax import learner as learner_lib
 from nmn_jax import model as model_lib
 from nmn_jax.data import episodes as episodes_lib
-from nmn_jax.data import glyphs, lake, omniglot, splits
-from nmn_jax.data.types import Partition
+from nmn_jax.data import lake
 from nmn_jax.feedback import Batch
 
 
@@ -28,10 +28,15 @@ class Best(NamedTuple):
 
 
 class RunState(NamedTuple):
-    """All that a checkpoint holds: the run goes on from it bit by bit."""
+    """All that a checkpoint holds: the run goes on from it bit by bit.
+
+    `key` decides every training episode; as part of the state, not of the program, it
+    lets runs that differ in the seed alone share one compiled program.
+    """
 
     learner: learner_lib.LearnerState
     best: Best
+    key: jax.Array
 
 
 class Functions(NamedTuple):
@@ -55,38 +60,24 @@ class Score(NamedTuple):
     episodes: int
 
 
-def load_data(data: settings_lib.Data) -> tuple[Partition, str]:
-    """Images of the three parts, training rotated, and the split's name.
-
-    Raises:
-      ValueError: for an unknown source.
-      FileNotFoundError: if Omniglot is not at hand; says what to do.
-    """
-    if data.source == "omniglot":
-        characters = omniglot.load()
-        split, name = splits.load(data.split, characters.characters), data.split
-    elif data.source == "glyphs":
-        characters = glyphs.make()
-        split, name = glyphs.split(characters), "glyphs"
-    else:
-        raise ValueError(
-            f"data.source={data.source!r}; choose one of 'omniglot', 'glyphs'"
-        )
-    return splits.partition(characters.images, split, rotate="train"), name
+METHODS: dict[str, Callable[[settings_lib.Run], learner_lib.Learner]] = {
+    "nmn": lambda run: presets.make_learner(
+        settings_lib.resolve(run), classes=run.ways, steps=run.train.steps
+    )[1],
+    "prototype": lambda run: prototype.make_learner(
+        settings_lib.resolve(run), steps=run.train.steps
+    ),
+}
 
 
 def make_functions(run: settings_lib.Run, mesh: jax.sharding.Mesh) -> Functions:
     """Jitted training step and test answers of a run, episodes sharded over the mesh."""
-    settings = settings_lib.resolve(run)
-    model, learner = presets.make_learner(
-        settings, classes=run.ways, steps=run.train.steps
-    )
-    data_key, init_key = jax.random.split(jax.random.key(run.seed))
+    learner = presets.pick(METHODS, run.method, "method")(run)
     sharding = parallel.episode_sharding(mesh)
 
     def one_step(state: RunState, images: jax.Array) -> tuple[RunState, dict]:
         drawn = episodes_lib.sample(
-            jax.random.fold_in(data_key, state.learner.step),
+            jax.random.fold_in(state.key, state.learner.step),
             images,
             episodes=run.train.episodes,
             ways=run.ways,
@@ -95,7 +86,7 @@ def make_functions(run: settings_lib.Run, mesh: jax.sharding.Mesh) -> Functions:
         )
         batch = jax.lax.with_sharding_constraint(to_batch(drawn, run.ways), sharding)
         after, metrics = learner.step(state.learner, batch)
-        return RunState(after, state.best), metrics
+        return RunState(after, state.best, state.key), metrics
 
     def answers(state: Any, images: jax.Array, keys: jax.Array) -> tuple:
         drawn = episodes_lib.sample_each(
@@ -109,7 +100,7 @@ def make_functions(run: settings_lib.Run, mesh: jax.sharding.Mesh) -> Functions:
         return batch, learner.predict(state, batch)
 
     def init() -> RunState:
-        return start_state(learner, init_key)
+        return start_state(learner, run.seed)
 
     shapes = jax.eval_shape(init)
     sizes = (math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes.best.learner))
@@ -137,12 +128,13 @@ def _many_steps(one_step: Callable, count: int) -> Callable:
     return steps
 
 
-def start_state(learner: learner_lib.Learner, key: jax.Array) -> RunState:
+def start_state(learner: learner_lib.Learner, seed: int) -> RunState:
     """The state before the first step; nothing is best yet."""
+    data_key, init_key = jax.random.split(jax.random.key(seed))
     # Copies: a donated state must not hold the same buffer twice.
-    state = jax.tree.map(jnp.copy, learner.init(key))
+    state = jax.tree.map(jnp.copy, learner.init(init_key))
     best = jax.tree.map(jnp.copy, without_optimizers(state))
-    return RunState(state, Best(best, jnp.asarray(-1.0)))
+    return RunState(state, Best(best, jnp.asarray(-1.0)), data_key)
 
 
 def without_optimizers(state: learner_lib.LearnerState) -> learner_lib.LearnerState:
@@ -159,7 +151,11 @@ def keep_best(state: RunState, accuracy: float) -> RunState:
         return state
     # A copy: the learner's own buffers are donated to the next step.
     best = jax.tree.map(jnp.copy, without_optimizers(state.learner))
-    return RunState(state.learner, Best(best, jnp.full_like(state.best.accuracy, accuracy)))
+    return RunState(
+        state.learner,
+        Best(best, jnp.full_like(state.best.accuracy, accuracy)),
+        state.key,
+    )
 
 
 def to_batch(drawn: episodes_lib.Episode, ways: int) -> Batch:
@@ -188,7 +184,13 @@ def score(each: np.ndarray) -> Score:
 
 
 def evaluate(
-    functions: Functions, state: Any, images: jax.Array, *, seed: int, count: int, batch: int
+    functions: Functions,
+    state: Any,
+    images: jax.Array,
+    *,
+    seed: int,
+    count: int,
+    batch: int,
 ) -> Score:
     """Accuracy over `count` episodes fixed by `seed`."""
     results = []
@@ -210,10 +212,14 @@ def evaluate_lake(functions: Functions, state: Any, ways: int) -> Score:
     images = np.concatenate([runs.training, runs.test], axis=1).astype(np.float32) / 255
     labels = np.broadcast_to(np.arange(20), runs.answers.shape)
     batch = Batch(
-        jnp.asarray(images), jax.nn.one_hot(labels, 20), jax.nn.one_hot(runs.answers, 20)
+        jnp.asarray(images),
+        jax.nn.one_hot(labels, 20),
+        jax.nn.one_hot(runs.answers, 20),
     )
     answered = functions.predict(state, batch)
-    return score(np.asarray(losses.accuracy(answered.logits, batch.query).mean(axis=-1)))
+    return score(
+        np.asarray(losses.accuracy(answered.logits, batch.query).mean(axis=-1))
+    )
 
 
 def evaluate_adapted(
@@ -231,7 +237,9 @@ def evaluate_adapted(
     )
     update, predict = jax.jit(adapter.update), jax.jit(adapter.predict)
     keys = episodes_lib.fixed_keys(run.eval.seed, run.eval.episodes)
-    results: dict[int, list[np.ndarray]] = {at: [] for at in sorted(run.eval.adapt_steps)}
+    results: dict[int, list[np.ndarray]] = {
+        at: [] for at in sorted(run.eval.adapt_steps)
+    }
     for chunk in chunks(keys, run.eval.batch):
         drawn = episodes_lib.sample_each(
             chunk,
@@ -259,12 +267,16 @@ def evidence(
     batch, run = jax.device_get(functions.answers(state, images, keys))
     supports = batch.support.shape[1]
     pixels = np.round(batch.images * 255).astype(np.uint8)
-    return {
+    seen = {
         "support_images": pixels[:, :supports],
         "support_labels": batch.support.argmax(-1),
         "query_images": pixels[:, supports:],
         "query_labels": batch.query.argmax(-1),
         "predictions": run.logits.argmax(-1),
+    }
+    if run.support is None:
+        return seen
+    return seen | {
         "support_weights": run.support.trace.weights,
         "support_writes": run.support.trace.writes,
         "query_weights": run.query.weights,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import sys
@@ -26,6 +27,15 @@ def expand(argv: list[str], default: str) -> list[str]:
     return [whole(each) for each in argv]
 
 
+def keep_programs() -> None:
+    """Keep compiled programs between runs, unless the user chose a place already."""
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        home = os.environ.get("NMN_CACHE_DIR") or pathlib.Path.home() / ".cache/nmn_jax"
+        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "xla"))
+
+
 def run(main: Callable[..., Any], record: type, *, default: str) -> None:
     """Parse the flags, build the config record, start the devices, call `main`.
 
@@ -44,7 +54,10 @@ def run(main: Callable[..., Any], record: type, *, default: str) -> None:
     workdir = flags.DEFINE_string("workdir", None, "Where the files of the run go.")
     copies = flags.DEFINE_string("results", "", "Folder for a copy of result.json.")
     mode = flags.DEFINE_enum(
-        "distributed", "auto", ["auto", "on", "off"], "Whether to start jax.distributed."
+        "distributed",
+        "auto",
+        ["auto", "on", "off"],
+        "Whether to start jax.distributed.",
     )
     coordinator = flags.DEFINE_string("coordinator", None, "host:port of process 0.")
     processes = flags.DEFINE_integer("processes", None, "How many processes there are.")
@@ -55,6 +68,7 @@ def run(main: Callable[..., Any], record: type, *, default: str) -> None:
             raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
         from nmn_jax import parallel
 
+        keep_programs()
         parallel.initialize(
             mode.value,
             coordinator=coordinator.value,
@@ -62,7 +76,9 @@ def run(main: Callable[..., Any], record: type, *, default: str) -> None:
             process=process.value,
         )
         given = config_lib.from_mapping(record, config.value)
-        main(given, pathlib.Path(workdir.value) if workdir.value else None, copies.value)
+        main(
+            given, pathlib.Path(workdir.value) if workdir.value else None, copies.value
+        )
 
     flags.FLAGS.set_default("verbosity", -1)  # orbax reports every rename
     _guarded(start, expand(sys.argv, default))

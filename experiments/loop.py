@@ -79,7 +79,11 @@ def train(
         restored = saved.restore_latest(state)
         at, seconds = 0, 0.0
         if restored is not None:
-            state, at, seconds = restored.state, restored.step, restored.extra["seconds"]
+            state, at, seconds = (
+                restored.state,
+                restored.step,
+                restored.extra["seconds"],
+            )
         with metrics.Writer(workdir, resume_step=at if restored else None) as writer:
             journal = _Journal(plan, at, seconds, writer)
             while at < plan.steps and not journal.out_of_time():

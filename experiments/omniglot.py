@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import fewshot, loop, report, results
+from experiments import fewshot, loop, report, results, sources
 from experiments import settings as settings_lib
 from nmn_jax import parallel
 
@@ -35,7 +35,7 @@ def main(run: settings_lib.Run, workdir: pathlib.Path | None, results_dir: str) 
     """
     workdir = workdir or pathlib.Path("runs") / results.run_name(run)
     mesh = parallel.make_mesh()
-    partition, split = fewshot.load_data(run.data)
+    partition, split = sources.load(run.data)
     functions = fewshot.make_functions(run, mesh)
     results.announce(run, workdir, split, functions.parameters)
     results.write_config(workdir, run)

@@ -1,0 +1,77 @@
+"""The yardstick: a nearest-prototype classifier on the same encoder, trained end to end.
+
+Prototypical networks (Snell et al., 2017): logits are -scale · ‖f(x) - c_k‖² / D with c_k
+the mean feature of class k; the scale is learned. It answers the learner's three calls,
+so it trains and is tested by the same code, batch and budget as the memory network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from nmn_jax import losses, networks, presets
+from nmn_jax.feedback import Batch
+from nmn_jax.learner import Learner, LearnerState, TrainState
+from nmn_jax.model import EpisodeRun
+
+SCALE = 10.0
+
+
+def logits(features: jax.Array, support: jax.Array, log_scale: jax.Array) -> jax.Array:
+    """`[Q, C]` for one episode: features `[S + Q, D]`, one-hot support labels `[S, C]`."""
+    stored, asked = features[: len(support)], features[len(support) :]
+    prototypes = support.T @ stored / jnp.sum(support, axis=0)[:, None]
+    apart = jnp.mean((asked[:, None] - prototypes[None]) ** 2, axis=-1)
+    return -jnp.exp(log_scale) * apart
+
+
+def make_learner(settings: presets.Settings, *, steps: int) -> Learner:
+    """The yardstick with the encoder and optimiser of `settings`."""
+    model = settings.model
+    encoder = networks.make_conv_encoder(
+        channels=model.channels, layers=model.layers, norm=model.norm
+    )
+    optimizer = presets.make_optimizer(settings.optim, settings.optim.lr, steps=steps)
+
+    def run(params: Any, stats: Any, batch: Batch, phase: str) -> tuple:
+        features, stats = encoder.apply(
+            params["encoder"], stats, batch.images,
+            supports=batch.support.shape[1], phase=phase,
+        )  # fmt: skip
+        scale = params["log_scale"]
+        return jax.vmap(logits, (0, 0, None))(features, batch.support, scale), stats
+
+    def init(key: jax.Array) -> LearnerState:
+        params, stats = encoder.init(key)
+        whole = {"encoder": params, "log_scale": jnp.log(jnp.asarray(SCALE))}
+        network = TrainState(whole, optimizer.init(whole))
+        return LearnerState(network, TrainState((), ()), stats, (), jnp.zeros((), int))
+
+    def step(state: LearnerState, batch: Batch) -> tuple[LearnerState, dict]:
+        def loss(params: Any) -> tuple:
+            answers, stats = run(params, state.stats, batch, "train")
+            return jnp.mean(losses.cross_entropy(answers, batch.query)), (
+                answers,
+                stats,
+            )
+
+        (value, (answers, stats)), grads = jax.value_and_grad(loss, has_aux=True)(
+            state.network.params
+        )
+        updates, opt_state = optimizer.update(grads, state.network.opt_state)
+        params = optax.apply_updates(state.network.params, updates)
+        accuracy = jnp.mean(losses.accuracy(answers, batch.query))
+        after = LearnerState(
+            TrainState(params, opt_state), state.synthetic, stats, (), state.step + 1
+        )
+        return after, {"loss": value, "accuracy": accuracy}
+
+    def predict(state: LearnerState, batch: Batch) -> EpisodeRun:
+        answers, _ = run(state.network.params, state.stats, batch, "test")
+        return EpisodeRun(answers, None, None)
+
+    return Learner(init, step, predict)
