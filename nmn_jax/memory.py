@@ -76,7 +76,7 @@ def euclidean(
     memory: Float[Array, "slots width"], query: Float[Array, " width"]
 ) -> Float[Array, " slots"]:
     """-‖M[j] - q‖² / K: the metric of prototypical networks (Snell et al., 2017)."""
-    return -jnp.mean((memory - query) ** 2, axis=-1)
+    return -jnp.mean((memory - query[None]) ** 2, axis=-1)
 
 
 def keyed(similarity: Similarity, *, width: int) -> Similarity:

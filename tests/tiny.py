@@ -1,0 +1,211 @@
+"""Small cells, models and episodes, and a second route to gradients.
+
+Numbers are drawn by NumPy into the shapes `init` would give: the initialisers take
+seconds to compile and are tested where they matter.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from nmn_jax import cell as cell_lib
+from nmn_jax import controllers, feedback, memory, networks, synthetic
+from nmn_jax import learner as learner_lib
+from nmn_jax import model as model_lib
+from nmn_jax.types import Inputs, PerController
+
+T, L, K, D, C = 5, 4, 6, 3, 3
+SIDE = 2
+
+# Every kind of controller in every one of the three places.
+KINDS = (
+    ("lstm", "skip_lstm", "stateless"),
+    ("skip_lstm", "stateless", "lstm"),
+    ("stateless", "lstm", "skip_lstm"),
+)
+
+
+def float64(test):
+    """Run a test with 64-bit numbers."""
+
+    @functools.wraps(test)
+    def run(*args, **kwargs):
+        with jax.enable_x64(True):
+            return test(*args, **kwargs)
+
+    return run
+
+
+def normal(seed: int, *shape: int) -> jax.Array:
+    """Standard normal numbers."""
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), float)
+
+
+def filled(seed: int, tree: Any, scale: float = 0.4) -> Any:
+    """Normal numbers in the shape of a tree of arrays or shapes."""
+    draw = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(scale * draw.normal(size=leaf.shape), leaf.dtype), tree
+    )
+
+
+def blank(tree: Any) -> Any:
+    """Zeros in the shape of a tree."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
+
+
+def drawn(seed: int, init: Any, *args: Any, scale: float = 0.4, **kwargs: Any) -> Any:
+    """Normal numbers in the shape of what `init(key, ...)` returns."""
+    make = functools.partial(init, **kwargs)
+    shapes = jax.eval_shape(lambda key: make(key, *args), jax.random.key(0))
+    return filled(seed, shapes, scale)
+
+
+def make_cell(
+    kinds: Any = "stateless", *, compose="query_mem", label_input="none", **options: Any
+) -> cell_lib.Cell:
+    """A cell by names; one kind for all controllers or one each."""
+    kinds = (kinds,) * 3 if isinstance(kinds, str) else kinds
+    known = {**controllers.CONTROLLERS, "linear": linear_controller}
+    made = (known[kind](K, controllers.identity_kernel) for kind in kinds)
+    return cell_lib.make_cell(
+        PerController(*made),
+        slots=options.pop("slots", L),
+        compose=controllers.COMPOSE[compose],
+        label_input=controllers.LABEL_INPUTS[label_input],
+        similarity=memory.SIMILARITIES[options.pop("similarity", "dot")],
+        write_rule=memory.WRITE_RULES[options.pop("write_rule", "convex")],
+        **options,
+    )
+
+
+def linear_controller(width: int = K, kernel: Any = None) -> controllers.Controller:
+    """h = x W: the controller whose fast update is an outer product."""
+    kernel = kernel or controllers.random_kernel
+
+    def init(key, inputs):
+        return {"kernel": kernel(key, (inputs, width))}
+
+    def step(params, carry, inputs):
+        return carry, inputs @ params["kernel"]
+
+    return controllers.Controller(init, lambda: (), step, width)
+
+
+def one_hot(labels: Any, classes: int = C) -> jax.Array:
+    return jnp.asarray(np.eye(classes)[np.asarray(labels)], float)
+
+
+def stream(seed: int, steps: int = T) -> Inputs:
+    """A stream with labels, each step told the label before."""
+    labels = one_hot(np.random.default_rng(seed).integers(C, size=steps))
+    previous = jnp.concatenate([jnp.zeros_like(labels[:1]), labels[:-1]])
+    return Inputs(normal(seed + 1, steps, D), labels, previous)
+
+
+class Case(NamedTuple):
+    """A cell with parameters, a state that is not the initial one, and a stream."""
+
+    cell: cell_lib.Cell
+    params: cell_lib.CellParams
+    state: Any
+    inputs: Inputs
+
+
+def make_case(kinds: Any = "stateless", *, steps: int = T, **options: Any) -> Case:
+    """A case of the precision in force; equal arguments share one and its programs."""
+    wide = jax.config.jax_enable_x64
+    return _make_case(wide, kinds, steps, tuple(sorted(options.items())))
+
+
+@functools.cache
+def _make_case(wide: bool, kinds: Any, steps: int, options: tuple) -> Case:
+    cell = make_cell(kinds, **dict(options))
+    params = drawn(1, cell.init, features=D, classes=C)
+    params = params._replace(memory=filled(2, params.memory, 1.0))
+    state = filled(3, jax.eval_shape(cell.initial_state, params), 0.5)
+    return Case(cell, params, state, stream(4, steps))
+
+
+unroll = jax.jit(cell_lib.unroll, static_argnums=0)
+probe = jax.jit(cell_lib.probe, static_argnums=0)
+
+
+def dense_encoder() -> networks.Encoder:
+    """tanh of a dense layer instead of convolutions; its statistic counts batches."""
+    dense = networks.make_dense(D)
+
+    def init(key, image_shape=(SIDE, SIDE)):
+        return dense.init(key, image_shape[0] * image_shape[1]), jnp.zeros(())
+
+    def apply(params, stats, images, *, supports, phase):
+        del supports
+        flat = images.reshape(*images.shape[:2], -1)
+        return jnp.tanh(dense.apply(params, flat)), stats + (phase == "train")
+
+    return networks.Encoder(init, apply, D)
+
+
+def make_model(
+    kinds: Any = "stateless", *, presentations: int = 1, **options: Any
+) -> model_lib.Model:
+    """A whole model around `make_cell`."""
+    cell = make_cell(kinds, **options)
+    dense = networks.make_dense(C)
+    return model_lib.Model(dense_encoder(), cell, dense, C, presentations)
+
+
+def model_params(seed: int, model: model_lib.Model) -> model_lib.ModelParams:
+    """Parameters of a model nowhere near their start."""
+    params, _ = drawn(seed, functools.partial(model_lib.init, model))
+    rows = filled(seed + 1, params.cell.memory, 1.0)
+    return params._replace(cell=params.cell._replace(memory=rows))
+
+
+def make_batch(
+    seed: int, *, episodes: int = 2, shots: int = 1, queries: int = 2
+) -> feedback.Batch:
+    """C-way episodes; `queries` per class, images unlike each other."""
+    supports, asked = C * shots, C * queries
+    draw = np.random.default_rng(seed)
+
+    def labels(count: int) -> jax.Array:
+        return one_hot([draw.permutation(count) % C for _ in range(episodes)])
+
+    images = normal(seed + 1, episodes, supports + asked, SIDE, SIDE)
+    return feedback.Batch(images, labels(supports), labels(asked))
+
+
+def make_feedback(core: str = "residual", **options: Any) -> feedback.Feedback:
+    """A feedback path by the predictor's name."""
+    return feedback.Feedback(synthetic.PREDICTORS[core](), **options)
+
+
+def learner_state(
+    seed: int, learner: learner_lib.Learner, model: model_lib.Model, scale: float = 0.3
+) -> learner_lib.LearnerState:
+    """A state before its first step; `scale` is that of predictors and fast rates."""
+    state = blank(jax.eval_shape(learner.init, jax.random.key(0)))
+    network = state.network._replace(params=model_params(seed, model))
+    fed = filled(seed + 2, state.synthetic.params, scale)
+    return state._replace(
+        network=network, synthetic=state.synthetic._replace(params=fed)
+    )
+
+
+def finite_differences(function: Any, at: Any, *, step: float = 1e-5) -> Any:
+    """Central differences of a scalar function of a tree, one number at a time."""
+    flat, unravel = ravel_pytree(at)
+
+    def difference(direction: jax.Array) -> jax.Array:
+        ahead = function(unravel(flat + step * direction))
+        return (ahead - function(unravel(flat - step * direction))) / (2 * step)
+
+    each = jax.jit(lambda all: jax.lax.map(difference, all))
+    return unravel(each(jnp.eye(len(flat), dtype=flat.dtype)))
