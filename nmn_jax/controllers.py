@@ -17,6 +17,9 @@ from jaxtyping import Array, Float
 from nmn_jax import networks
 
 
+Kernel = Callable[[jax.Array, tuple[int, int]], jax.Array]
+
+
 class Controller(NamedTuple):
     """One controller of width K.
 
@@ -49,6 +52,61 @@ def identity_kernel(
     return jnp.concatenate([passed, random_kernel(key, (inputs - width, width))])
 
 
+def make_output_kernel(key_width: int) -> Kernel:
+    """m = [q's key part; m̄'s value part] at first, for inputs [q; m̄; ...].
+
+    The first `key_width` numbers of a slot are its key, the others its value: the output
+    carries the query's key on to the write controller and what was recalled to the
+    decoder. Rows below, if any, are zero.
+    """
+
+    def kernel(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        del key
+        keys, values = _halves(key_width, shape)
+        below = jnp.zeros((max(shape[0] - 2 * shape[1], 0), shape[1]))
+        return jnp.concatenate([keys, values, below])[: shape[0]]
+
+    return kernel
+
+
+def make_write_kernel(key_width: int) -> Kernel:
+    """m' = [m's key part; √K onehot(y)] at first, for inputs [m; y].
+
+    The label fills the first numbers of the value part, at the scale of a key; nothing
+    else enters there, so a slot starts as a pair of key and label.
+    """
+
+    def kernel(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        del key
+        keys, _ = _halves(key_width, shape)
+        root = jnp.sqrt(float(shape[1]))
+        classes = max(shape[0] - shape[1], 0)
+        labels = root * jnp.eye(classes, shape[1], k=key_width)
+        return jnp.concatenate([keys, labels])[: shape[0]]
+
+    return kernel
+
+
+def make_decoder_kernel(key_width: int) -> Callable[..., jax.Array]:
+    """Logits read the numbers where `make_write_kernel` put the label, and no others.
+
+    With this the untrained network answers as a matching network (Vinyals et al., 2016):
+    the encoder gets a gradient from the first step, before anything else is learned.
+    """
+
+    def kernel(key: jax.Array, shape: tuple[int, int], dtype: Any = None) -> jax.Array:
+        del key
+        return jnp.eye(shape[0], shape[1], k=-key_width, dtype=dtype)
+
+    return kernel
+
+
+def _halves(key_width: int, shape: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+    """Diagonal matrices that pass on the key part and the value part."""
+    first = (jnp.arange(shape[1]) < key_width).astype(float)
+    return jnp.diag(first), jnp.diag(1 - first)
+
+
 def make_lstm(width: int) -> Controller:
     """The paper's controller: one LSTM cell of K units."""
     lstm = networks.make_lstm(width)
@@ -56,7 +114,7 @@ def make_lstm(width: int) -> Controller:
 
 
 def make_skip_lstm(
-    width: int, *, kernel: Callable[..., jax.Array] = identity_kernel
+    width: int, *, kernel: Kernel = identity_kernel
 ) -> Controller:
     """h = x W + g ⊙ LSTM(x): an LSTM beside a linear skip, g learned and 0 at first.
 
@@ -81,7 +139,7 @@ def make_skip_lstm(
 
 
 def make_stateless(
-    width: int, *, kernel: Callable[..., jax.Array] = identity_kernel
+    width: int, *, kernel: Kernel = identity_kernel
 ) -> Controller:
     """h = x W + g ⊙ tanh(x V + b): the ablation without recurrence."""
     dense = networks.make_dense(width)
@@ -101,7 +159,7 @@ def make_stateless(
     return Controller(init, lambda: (), step, width)
 
 
-CONTROLLERS: dict[str, Callable[[int, Callable[..., jax.Array]], Controller]] = {
+CONTROLLERS: dict[str, Callable[[int, Kernel], Controller]] = {
     "lstm": lambda width, kernel: make_lstm(width),
     "skip_lstm": lambda width, kernel: make_skip_lstm(width, kernel=kernel),
     "stateless": lambda width, kernel: make_stateless(width, kernel=kernel),

@@ -20,7 +20,7 @@ from nmn_jax import learner as learner_lib
 from nmn_jax import memory as memory_lib
 from nmn_jax import model as model_lib
 from nmn_jax import networks, synthetic
-from nmn_jax.types import PerController
+from nmn_jax.types import Network, PerController
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +110,7 @@ def _recommended(ways: int, shots: int) -> Settings:
         model=ModelSettings(
             slots=ways * shots,
             width=128,
+            key_width=64,
             controller="skip_lstm",
             compose="query_mem_weights",
             label_input="write",
@@ -181,9 +182,18 @@ def make_cell(settings: ModelSettings) -> cell_lib.Cell:
     """The memory cell the settings describe."""
     factory = pick(controllers_lib.CONTROLLERS, settings.controller, "controller")
     similarity = pick(memory_lib.SIMILARITIES, settings.similarity, "similarity")
+    kernels = (
+        controllers_lib.random_kernel,
+        controllers_lib.identity_kernel,
+        controllers_lib.identity_kernel,
+    )
     if settings.key_width:
         similarity = memory_lib.keyed(similarity, width=settings.key_width)
-    kernels = (controllers_lib.random_kernel,) + (controllers_lib.identity_kernel,) * 2
+        kernels = (
+            controllers_lib.random_kernel,
+            controllers_lib.make_output_kernel(settings.key_width),
+            controllers_lib.make_write_kernel(settings.key_width),
+        )
     return cell_lib.make_cell(
         PerController(*(factory(settings.width, kernel) for kernel in kernels)),
         slots=settings.slots,
@@ -198,6 +208,23 @@ def make_cell(settings: ModelSettings) -> cell_lib.Cell:
     )
 
 
+def make_decoder(settings: ModelSettings, *, classes: int) -> Network:
+    """Dense layer on the output; with a key part it starts by reading the label part.
+
+    Raises:
+      ValueError: if the slot has no room for a key and a label.
+    """
+    if not settings.key_width:
+        return networks.make_dense(classes)
+    if settings.key_width + classes > settings.width:
+        raise ValueError(
+            f"model.width={settings.width} has no room for a key of key_width="
+            f"{settings.key_width} and {classes} classes; widen it or narrow the key"
+        )
+    kernel = controllers_lib.make_decoder_kernel(settings.key_width)
+    return networks.make_dense(classes, kernel_init=kernel)
+
+
 def make_model(settings: ModelSettings, *, classes: int) -> model_lib.Model:
     """Encoder, cell and decoder for `classes` ways."""
     encoder = networks.make_conv_encoder(
@@ -206,7 +233,7 @@ def make_model(settings: ModelSettings, *, classes: int) -> model_lib.Model:
     return model_lib.Model(
         encoder,
         make_cell(settings),
-        networks.make_dense(classes),
+        make_decoder(settings, classes=classes),
         classes,
         settings.presentations,
     )
