@@ -26,14 +26,14 @@ class Train:
     minutes: stop training after this wall time, counted over all resumes; 0 is never
     """
 
-    steps: int = 10_000
+    steps: int = 5_000
     episodes: int = 16
     queries: int = 3
     minutes: float = 0.0
     steps_per_call: int = 1
-    log_every: int = 100
-    validate_every: int = 1000
-    checkpoint_every: int = 1000
+    log_every: int = 50
+    validate_every: int = 500
+    checkpoint_every: int = 250
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Run:
 
     method: str = "nmn"
     preset: str = "recommended"
-    sg: str = "both"
+    sg: str = "fast"
     control: str = "none"
     ways: int = 5
     shots: int = 1

@@ -117,6 +117,7 @@ def _recommended(ways: int, shots: int) -> Settings:
             similarity="cosine",
             scale=10.0,
             write_rule="least_used",
+            presentations=2,
             norm="running",
         ),
         sg=SyntheticSettings(
