@@ -31,6 +31,23 @@ KINDS = (
 )
 
 
+# Every choice at least once; every kind of controller with every label input, and with
+# every compose but the last.
+CHOICES = ("kinds", "compose", "label_input", "similarity", "write_rule")
+COVER = tuple(
+    dict(zip(CHOICES, row, strict=True))
+    for row in (
+        (KINDS[0], "mem_only", "none", "dot", "convex"),
+        (KINDS[1], "mem_only", "offset", "cosine", "additive"),
+        (KINDS[2], "mem_only", "write", "scaled_dot", "least_used"),
+        (KINDS[1], "query_mem", "none", "euclidean", "mann"),
+        (KINDS[2], "query_mem", "offset", "euclidean", "convex"),
+        (KINDS[0], "query_mem", "write", "cosine", "least_used"),
+        (KINDS[1], "query_mem_weights", "write", "scaled_dot", "mann"),
+    )
+)
+
+
 def float64(test):
     """Run a test with 64-bit numbers."""
 
