@@ -91,7 +91,7 @@ def support_inputs(
 def query_inputs(features: jax.Array, labels: jax.Array) -> Inputs:
     """Queries `[Q, ...]` with unknown labels; each follows the last support step."""
     unknown = jnp.zeros((len(features), labels.shape[-1]), features.dtype)
-    return Inputs(features, unknown, unknown + labels[-1])
+    return Inputs(features, unknown, jnp.broadcast_to(labels[-1], unknown.shape))
 
 
 def slow_support(model: Model) -> SupportPass:
