@@ -46,7 +46,9 @@ def in_turn(works: dict[str, Callable[[], Any]], repeats: int) -> dict[str, np.n
     for work in works.values():
         seconds(work)
         seconds(work)
-    rounds = [{name: seconds(work) for name, work in works.items()} for _ in range(repeats)]
+    rounds = [
+        {name: seconds(work) for name, work in works.items()} for _ in range(repeats)
+    ]
     return {name: np.array([each[name] for each in rounds]) for name in works}
 
 
@@ -93,7 +95,9 @@ def matrix_product(size: int = 1536) -> tuple[Callable[[], Any], float]:
 def encoder_operations(images: int) -> float:
     """Of the three convolutions on 28x28, forward and twice backward (once for the first)."""
     layers = ((28, 1, 2), (14, 64, 3), (7, 64, 3))
-    each = sum(2 * 9 * side**2 * inputs * 64 * passes for side, inputs, passes in layers)
+    each = sum(
+        2 * 9 * side**2 * inputs * 64 * passes for side, inputs, passes in layers
+    )
     return float(each * images)
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from nmn_jax import config as config_lib
 
@@ -68,6 +68,7 @@ def run(main: Callable[..., Any], record: type, *, default: str) -> None:
             raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
         from nmn_jax import parallel
 
+        logging.set_verbosity(logging.WARNING)  # orbax reports every rename
         keep_programs()
         parallel.initialize(
             mode.value,
@@ -80,7 +81,6 @@ def run(main: Callable[..., Any], record: type, *, default: str) -> None:
             given, pathlib.Path(workdir.value) if workdir.value else None, copies.value
         )
 
-    flags.FLAGS.set_default("verbosity", -1)  # orbax reports every rename
     _guarded(start, expand(sys.argv, default))
 
 

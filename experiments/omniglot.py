@@ -34,11 +34,11 @@ def main(run: settings_lib.Run, workdir: pathlib.Path | None, results_dir: str) 
       results_dir: where a copy of the result is put, "" for nowhere.
     """
     workdir = workdir or pathlib.Path("runs") / results.run_name(run)
+    results.claim(workdir, run)
     mesh = parallel.make_mesh()
     partition, split = sources.load(run.data)
     functions = fewshot.make_functions(run, mesh)
     results.announce(run, workdir, split, functions.parameters)
-    results.write_config(workdir, run)
 
     outcome = train(run, functions, partition, mesh, workdir)
     best = outcome.state.best.learner

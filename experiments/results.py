@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -14,8 +15,10 @@ import jax
 
 from experiments import fewshot, loop
 from experiments import settings as settings_lib
-from nmn_jax import parallel
+from nmn_jax import fingerprint, parallel
 
+# How a run is tested and when it stops may change without making it another run.
+FREE = ("run.eval.", "run.train.minutes")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -45,14 +48,44 @@ def announce(
         )
 
 
-def write_config(workdir: pathlib.Path, run: settings_lib.Run) -> None:
-    """config.json: the run and the settings it resolves to."""
+def claim(workdir: pathlib.Path, run: settings_lib.Run) -> None:
+    """Write config.json (the run and the settings it resolves to), or find it there.
+
+    Raises:
+      ValueError: if the folder belongs to a run that trains otherwise; names the fields.
+    """
+    content = {
+        "run": dataclasses.asdict(run),
+        "settings": dataclasses.asdict(settings_lib.resolve(run)),
+    }
+    path = workdir / "config.json"
+    if path.exists():
+        found = flat(json.loads(path.read_text()))
+        asked = flat(json.loads(json.dumps(content)))
+        differ = [
+            f"{name.replace('run.', 'config.', 1)}: {found.get(name)!r} there, "
+            f"{asked.get(name)!r} asked for"
+            for name in sorted(found.keys() | asked.keys())
+            if found.get(name) != asked.get(name) and not name.startswith(FREE)
+        ]
+        if differ:
+            raise ValueError(
+                f"{workdir} holds a run of another config ({'; '.join(differ[:5])}); "
+                "choose another --workdir, or remove that folder"
+            )
     if parallel.is_main_process():
-        content = {
-            "run": dataclasses.asdict(run),
-            "settings": dataclasses.asdict(settings_lib.resolve(run)),
-        }
-        write_json(workdir / "config.json", content)
+        write_json(path, content)
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, keys joined by dots."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            leaves |= flat(value, f"{prefix}{name}.")
+        else:
+            leaves[prefix + name] = value
+    return leaves
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
@@ -93,6 +126,7 @@ def make_result(
         "seed": run.seed,
         "train_steps": outcome.step,
         "train_images": outcome.step * images,
+        "state_digest": state_digest(outcome.state),
         "wall_seconds": round(outcome.seconds, 1),
         "device": device_name(),
         "devices": jax.device_count(),
@@ -102,6 +136,12 @@ def make_result(
         "commit": commit(),
         "command": command(),
     }
+
+
+def state_digest(state: Any) -> str:
+    """A digest of every bit of the state: equal for runs that ended the same."""
+    leaves = fingerprint.describe(fingerprint.flatten(state))
+    return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_result(result: dict[str, Any], workdir: pathlib.Path, copy_to: str) -> None:

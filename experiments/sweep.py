@@ -85,7 +85,9 @@ def name_of(flags: Iterable[str]) -> str:
     return "-".join(parts)
 
 
-def run_one(study: str, flags: tuple[str, ...], results: pathlib.Path, core: int) -> int:
+def run_one(
+    study: str, flags: tuple[str, ...], results: pathlib.Path, core: int
+) -> int:
     """One run in a process of its own; its exit status."""
     name = f"{study}-{name_of(flags)}"
     if (results / f"{name}.json").exists():
