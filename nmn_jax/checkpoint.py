@@ -1,9 +1,9 @@
-"""Checkpoints that are checked: a checksum per leaf, a diff before anything is restored.
+"""Checkpoints that are checked: a checksum per leaf, a diff before any restore.
 
 Orbax writes and commits; what it does not do is done here. It restores flipped bytes as
-wrong numbers and casts other dtypes silently, so every leaf's shape, dtype and CRC-32 is
-stored beside it and compared. A damaged checkpoint is named, set aside, and the one before
-it used; one of another structure is an error, because falling back cannot cure it.
+wrong numbers and casts other dtypes silently, so every leaf's shape, dtype and CRC-32
+is stored beside it and compared. A damaged checkpoint is named, set aside, and the one
+before it used; another structure is an error, because falling back cannot cure it.
 """
 
 from __future__ import annotations
@@ -143,7 +143,9 @@ class Checkpoints:
 
     def restore_best(self, target: Any) -> Restored | None:
         """The sound checkpoint with the largest metric; see `restore_latest`."""
-        return self._restore_first(self._policy.ranked(), target)
+        kept = self.steps()
+        best_first = [step for step in self._policy.ranked() if step in kept]
+        return self._restore_first(best_first, target)
 
     def _restore_first(self, steps: Sequence[int], target: Any) -> Restored | None:
         self.wait()
@@ -156,8 +158,8 @@ class Checkpoints:
             damaged[step] = fault
         if damaged:
             raise DamagedError(
-                f"no sound checkpoint in {self.directory}: {_listed(damaged)}. Nothing was "
-                "deleted; to start anew, move that folder away or give another one"
+                f"no sound checkpoint in {self.directory}: {_listed(damaged)}. Nothing "
+                "was deleted; to start anew, move that folder away or give another one"
             )
         return None
 
@@ -232,8 +234,8 @@ class Checkpoints:
 class _Policy:
     """Orbax's preservation policy: the latest few and the best, both always.
 
-    Orbax's own `BestN` reads scores from a file that may be damaged, and its older option
-    `best_fn` deletes the latest checkpoints while the metric falls.
+    Orbax's own `BestN` reads scores from a file that may be damaged, and its older
+    option `best_fn` deletes the latest checkpoints while the metric falls.
     """
 
     def __init__(self, keep: int):
@@ -244,7 +246,9 @@ class _Policy:
         """Steps with a score, best first, the earlier of equals before the later."""
         return sorted(self.scores, key=lambda step: (-self.scores[step], step))
 
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+    def should_preserve(
+        self, checkpoints: Sequence[Any], *, context: Any
+    ) -> list[bool]:
         del context
         steps = [checkpoint.step for checkpoint in checkpoints]
         kept = set(sorted(steps)[-self.keep :])
@@ -253,7 +257,7 @@ class _Policy:
 
 
 def _remove_stale(directory: pathlib.Path) -> None:
-    """Delete what interrupted saves left; orbax only does so when the step comes again."""
+    """Delete what interrupted saves left; orbax waits until the step comes again."""
     if jax.process_index() == 0 and directory.is_dir():
         for path in directory.glob(STALE):
             shutil.rmtree(path, ignore_errors=True)

@@ -1,6 +1,6 @@
 """What a state is made of: names, shapes, dtypes and checksums of its leaves.
 
-Stored beside a checkpoint, so that damage and another structure are told apart and named.
+Stored beside a checkpoint, so that damage and another structure are told apart.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def flatten(tree: Any) -> dict[str, Any]:
         name = jax.tree_util.keystr(path, simple=True, separator=".") or "state"
         if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
             raise ValueError(
-                f"leaf {name} is a {type(leaf).__name__}; a checkpoint holds JAX arrays, "
-                "anything else goes into `extra`"
+                f"leaf {name} is a {type(leaf).__name__}; a checkpoint holds JAX "
+                "arrays, anything else goes into `extra`"
             )
         if name in leaves:
             raise ValueError(f"two leaves of the state are called {name}; rename one")
@@ -95,9 +95,10 @@ def check_structure(
     ]
     if rows:
         more = [f"and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
+        listed = "\n  ".join([*rows[:SHOWN], *more])
         raise MismatchError(
-            "\n  ".join([f"checkpoint {where} holds another state:", *rows[:SHOWN], *more])
-            + "\nIt was saved with another config. Use that config, or another directory "
+            f"checkpoint {where} holds another state:\n  {listed}\n"
+            "It was saved with another config. Use that config, or another directory "
             "for this one; the checkpoint was left as it is."
         )
 

@@ -14,9 +14,9 @@ EXIT_CODE = getattr(os, "EX_TEMPFAIL", 75)
 class Preemption:
     """Turns SIGTERM into a flag: the loop saves at the next step and ends.
 
-    Schedulers send SIGTERM some seconds before they kill. With several processes JAX's own
-    service catches it and agrees on one step for all of them; a flag of this process alone
-    would have the others wait for ever in the next collective.
+    Schedulers send SIGTERM some seconds before they kill. With several processes JAX's
+    own service catches it and agrees on one step for all of them; a flag of this
+    process alone would have the others wait for ever in the next collective.
 
         with Preemption() as preemption:
             for step in range(start, stop):
@@ -43,7 +43,7 @@ class Preemption:
             self._previous = None
 
     def requested(self, step: int) -> bool:
-        """Whether to save after `step` and end; every process calls it at every step."""
+        """Whether to save after `step` and end; every process asks at every step."""
         if jax.process_count() == 1:
             return self._noticed
         from jax.experimental import multihost_utils
