@@ -20,8 +20,9 @@ def cosine(
 ) -> jax.Array:
     """Mean cosine between ĝ and g over all steps; 0 where either vanishes."""
     inner = jnp.sum(predicted * true, axis=-1)
-    norms = jnp.sum(predicted**2, axis=-1) * jnp.sum(true**2, axis=-1)
-    return jnp.mean(jnp.where(norms > TINY, inner / jnp.sqrt(norms + TINY), 0.0))
+    lengths = jnp.linalg.norm(predicted, axis=-1) * jnp.linalg.norm(true, axis=-1)
+    present = lengths > 0
+    return jnp.mean(jnp.where(present, inner / jnp.where(present, lengths, 1), 0.0))
 
 
 def r_squared(
@@ -30,7 +31,7 @@ def r_squared(
     """1 - Σ‖g - ĝ‖² / Σ‖g‖²: share of g explained against predicting zero."""
     error = jnp.sum((predicted - true) ** 2)
     total = jnp.sum(true**2)
-    return jnp.where(total > TINY, 1 - error / (total + TINY), 0.0)
+    return jnp.where(total > 0, 1 - error / jnp.where(total > 0, total, 1), 0.0)
 
 
 def mean_norm(cotangents: Float[Array, "*n width"]) -> jax.Array:
@@ -71,7 +72,8 @@ def memory_health(
 ) -> dict[str, jax.Array]:
     """Slot spread, addressing entropy, and how unevenly the write mass is spread.
 
-    `memory/write_share` is the vector of shares `[L]`, `memory/write_share_max` its maximum.
+    `memory/write_share` is the vector of shares `[L]`, `memory/write_share_max` its
+    maximum.
     """
     mass = jnp.sum(writes, axis=tuple(range(writes.ndim - 1)))
     share = mass / jnp.maximum(jnp.sum(mass), TINY)
@@ -84,14 +86,14 @@ def memory_health(
 
 
 def warn_on_collapse(scalars: Mapping[str, float], *, step: int) -> bool:
-    """One clear warning when all slots have become equal; returns whether it was given."""
+    """One clear warning when all slots have become equal; returns whether it was due."""
     spread = scalars.get("memory/spread")
     if spread is None or not spread < COLLAPSE:
         return False
     warnings.warn(
-        f"slot collapse at step {step}: spread {spread:.2g} < {COLLAPSE:g}. All memory slots "
-        "are equal, so the memory cannot depend on its input. Use an initial memory with "
-        "rows of scale 1, a least-used write, or reset the memory per episode.",
+        f"slot collapse at step {step}: spread {spread:.2g} < {COLLAPSE:g}. All memory "
+        "slots are equal, so the memory cannot depend on its input. Use an initial memory "
+        "with rows of scale 1, a least-used write, or reset the memory per episode.",
         stacklevel=2,
     )
     return True
