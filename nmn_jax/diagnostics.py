@@ -86,14 +86,14 @@ def memory_health(
 
 
 def warn_on_collapse(scalars: Mapping[str, float], *, step: int) -> bool:
-    """One clear warning when all slots have become equal; returns whether it was due."""
+    """One clear warning when all slots have become equal; returns whether it was."""
     spread = scalars.get("memory/spread")
     if spread is None or not spread < COLLAPSE:
         return False
     warnings.warn(
         f"slot collapse at step {step}: spread {spread:.2g} < {COLLAPSE:g}. All memory "
-        "slots are equal, so the memory cannot depend on its input. Use an initial memory "
-        "with rows of scale 1, a least-used write, or reset the memory per episode.",
+        "slots are equal, so the memory cannot depend on its input. Use an initial "
+        "memory with rows of scale 1, a least-used write, or reset it per episode.",
         stacklevel=2,
     )
     return True

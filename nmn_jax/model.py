@@ -173,7 +173,7 @@ def run_episode(
 def replay_episode(
     model: Model, support: Trace, query: Trace
 ) -> Callable[[PerController], Stages]:
-    """The controllers alone on what one episode gave them, a function of their weights."""
+    """The controllers alone on what one episode gave them, given their weights."""
     carries = PerController(*(each.carry() for each in model.cell.controllers))
 
     def run(controllers: PerController) -> Stages:
