@@ -1,9 +1,9 @@
 """Process settings that make JAX fast on a CPU; called before jax is imported.
 
-Measured on the paper's encoder (benchmarks/encoder.py). The allocator setting is read by
-the C library when a process starts, so `prepare` starts the same command once more.
-Nothing is done where an accelerator is at hand, for jaxlib versions where nobody saw the
-flag accepted (an unknown one aborts the process), or with NMN_CPU_TUNING=off.
+Measured on the paper's encoder (benchmarks/encoder.py). The allocator setting is read
+by the C library when a process starts, so `prepare` starts the same command once more.
+Nothing is done where an accelerator is at hand, for jaxlib versions where nobody saw
+the flag accepted (an unknown one aborts the process), or with NMN_CPU_TUNING=off.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def wanted(environment: dict[str, str]) -> bool:
     """Whether this process runs on a CPU, and may be tuned."""
     if environment.get(SWITCH) in ("off", "done") or sys.platform != "linux":
         return False
-    if environment.get("JAX_PLATFORMS") == "cpu":
-        return True
+    if environment.get("JAX_PLATFORMS"):
+        return environment["JAX_PLATFORMS"] == "cpu"
     return not any(glob.glob(pattern) for pattern in ACCELERATORS)
 
 
