@@ -7,9 +7,11 @@ hosts and adds what has to be added up. Parameters are replicated.
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "episode"
@@ -22,10 +24,13 @@ ENVIRONMENTS = (
     "MEGASCALE_COORDINATOR_ADDRESS",
     "KUBERNETES_SERVICE_HOST",
 )
+# What jax says where such a variable is set, but this process has no peers: nothing
+# was found, or the pod belongs to no job.
+ALONE = ("coordinator_address should be defined", "does not have a controller")
 
 
 def initialize(
-    mode: Literal["auto", "on", "off"] = "auto",
+    mode: str = "auto",
     *,
     coordinator: str | None = None,
     processes: int | None = None,
@@ -43,20 +48,29 @@ def initialize(
     Returns whether it was started.
 
     Raises:
-      ValueError: for an unknown mode, or `on` without anything to start from.
+      ValueError: for an unknown mode, only some of the three numbers, `on` without
+        anything to start from, or peers that are there but cannot be reached.
     """
     if mode not in ("auto", "on", "off"):
         raise ValueError(f"distributed={mode!r}; choose one of 'auto', 'on', 'off'")
+    given = (coordinator, processes, process)
+    if None in given and given != (None, None, None):
+        raise ValueError(
+            f"coordinator={coordinator}, processes={processes}, process={process}: "
+            "give all three, or none to have the environment asked"
+        )
     found = coordinator or any(name in os.environ for name in ENVIRONMENTS)
     if mode == "off" or (mode == "auto" and not found):
         return False
     try:
-        jax.distributed.initialize(coordinator, processes, process)
-    except ValueError as error:
-        # "coordinator_address should be defined": a cluster's variables, but no step.
-        if mode == "auto" and coordinator is None and "coordinator" in str(error):
+        jax.distributed.initialize(*given)
+    except (ValueError, RuntimeError) as error:
+        if mode == "auto" and any(each in str(error) for each in ALONE):
             return False
-        raise
+        raise ValueError(
+            f"jax.distributed could not be started: {error}. Give coordinator, "
+            "processes and process, or set distributed to off to run alone"
+        ) from error
     return True
 
 
@@ -82,13 +96,19 @@ def check_divisible(mesh: Mesh, episodes: int) -> None:
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """A whole copy of every array on every device."""
+    """A whole copy of every array on every device; all processes pass the same."""
     sharding = NamedSharding(mesh, PartitionSpec())
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
-    return jax.tree.map(
-        lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), tree
-    )
+    return jax.tree.map(lambda leaf: _everywhere(leaf, sharding), tree)
+
+
+def _everywhere(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    """`device_put` onto devices of other processes, which it refuses."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        numbers = _everywhere(jax.random.key_data(leaf), sharding)
+        return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(leaf))
+    return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
 
 
 def shard_batch(mesh: Mesh, tree: Any) -> Any:
