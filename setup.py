@@ -32,7 +32,8 @@ setup(
         "tpu": ["jax[tpu]"],
         "plots": plots,
         "export": export,
-        "dev": ["pytest>=8", "beartype>=0.18", "ruff>=0.8", "mypy>=1.11", *plots, *export],
+        "dev": ["pytest>=8", "beartype>=0.18", "ruff>=0.8", "mypy>=1.11", *plots,
+        *export],
     },
     classifiers=[
         "Intended Audience :: Science/Research",

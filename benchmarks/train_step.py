@@ -3,9 +3,9 @@
     python -m benchmarks.train_step --workloads 5way1shot 20way5shot --repeats 15
 
 One JSON line per workload and use of synthetic gradients: median milliseconds, steps/s,
-images/s, the ratio to `off` (median of the ratios of neighbouring repetitions, so that a
-machine whose speed drifts is no matter), the encoder's share of the step, and GFLOP/s of
-the encoder's convolutions against a matrix product measured in the same run.
+images/s, the ratio to `off` (median of the ratios of neighbouring repetitions, so that
+a machine whose speed drifts is no matter), the encoder's share of the step, and GFLOP/s
+of the encoder's convolutions against a matrix product measured in the same run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def in_turn(works: dict[str, Callable[[], Any]], repeats: int) -> dict[str, np.ndarray]:
-    """Seconds `[repeats]` of every piece of work, called alternately after a warm-up."""
+    """Seconds `[repeats]` of every piece of work, called in turn after a warm-up."""
     for work in works.values():
         seconds(work)
         seconds(work)
@@ -93,7 +93,7 @@ def matrix_product(size: int = 1536) -> tuple[Callable[[], Any], float]:
 
 
 def encoder_operations(images: int) -> float:
-    """Of the three convolutions on 28x28, forward and twice backward (once for the first)."""
+    """Of three convolutions on 28x28: forward, and twice (the first: once) backward."""
     layers = ((28, 1, 2), (14, 64, 3), (7, 64, 3))
     each = sum(
         2 * 9 * side**2 * inputs * 64 * passes for side, inputs, passes in layers

@@ -71,7 +71,7 @@ METHODS: dict[str, Callable[[settings_lib.Run], learner_lib.Learner]] = {
 
 
 def make_functions(run: settings_lib.Run, mesh: jax.sharding.Mesh) -> Functions:
-    """Jitted training step and test answers of a run, episodes sharded over the mesh."""
+    """Jitted training step and test answers of a run, episodes over the mesh."""
     learner = presets.pick(METHODS, run.method, "method")(run)
     sharding = parallel.episode_sharding(mesh)
 

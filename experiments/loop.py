@@ -1,4 +1,4 @@
-"""The training loop: resume, step, log, validate, save. It calls and returns plainly."""
+"""The training loop: resume, step, log, validate, save."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Validate = Callable[[Any], tuple[Any, Mapping[str, float]]]
 
 
 def check_plan(plan: Plan) -> None:
-    """Raises ValueError unless every period is a positive multiple of `steps_per_call`."""
+    """Raises ValueError unless periods are positive multiples of `steps_per_call`."""
     for name in ("steps", "log_every", "validate_every", "checkpoint_every"):
         period = getattr(plan, name)
         if period < 1 or period % plan.steps_per_call:

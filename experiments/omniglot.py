@@ -48,7 +48,7 @@ def main(run: settings_lib.Run, workdir: pathlib.Path | None, results_dir: str) 
 
     if not parallel.is_main_process():
         return {}
-    np.savez_compressed(workdir / "evidence.npz", **evidence)
+    np.savez_compressed(workdir / "evidence.npz", **evidence)  # type: ignore[arg-type]
     result = results.make_result(run, split, outcome, tested)
     results.write_result(result, workdir, results_dir)
     report.draw_run(workdir)

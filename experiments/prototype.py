@@ -1,8 +1,9 @@
-"""The yardstick: a nearest-prototype classifier on the same encoder, trained end to end.
+"""The yardstick: nearest prototypes on the same encoder, trained end to end.
 
-Prototypical networks (Snell et al., 2017): logits are -scale · ‖f(x) - c_k‖² / D with c_k
-the mean feature of class k; the scale is learned. It answers the learner's three calls,
-so it trains and is tested by the same code, batch and budget as the memory network.
+Prototypical networks (Snell et al., 2017): logits are -scale · ‖f(x) - c_k‖² / D with
+c_k the mean feature of class k; the scale is learned. It answers the learner's three
+calls, so it trains and is tested by the same code, batch and budget as the memory
+network.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nmn_jax import losses, networks, presets
+from nmn_jax import losses, presets, synthetic
 from nmn_jax.feedback import Batch
 from nmn_jax.learner import Learner, LearnerState, TrainState
 from nmn_jax.model import EpisodeRun
@@ -22,7 +23,7 @@ SCALE = 10.0
 
 
 def logits(features: jax.Array, support: jax.Array, log_scale: jax.Array) -> jax.Array:
-    """`[Q, C]` for one episode: features `[S + Q, D]`, one-hot support labels `[S, C]`."""
+    """`[Q, C]` for one episode: features `[S + Q, D]`, support labels `[S, C]`."""
     stored, asked = features[: len(support)], features[len(support) :]
     prototypes = support.T @ stored / jnp.sum(support, axis=0)[:, None]
     apart = jnp.mean((asked[:, None] - prototypes[None]) ** 2, axis=-1)
@@ -31,10 +32,7 @@ def logits(features: jax.Array, support: jax.Array, log_scale: jax.Array) -> jax
 
 def make_learner(settings: presets.Settings, *, steps: int) -> Learner:
     """The yardstick with the encoder and optimiser of `settings`."""
-    model = settings.model
-    encoder = networks.make_conv_encoder(
-        channels=model.channels, layers=model.layers, norm=model.norm
-    )
+    encoder = presets.make_encoder(settings.model)
     optimizer = presets.make_optimizer(settings.optim, settings.optim.lr, steps=steps)
 
     def run(params: Any, stats: Any, batch: Batch, phase: str) -> tuple:
@@ -49,7 +47,13 @@ def make_learner(settings: presets.Settings, *, steps: int) -> Learner:
         params, stats = encoder.init(key)
         whole = {"encoder": params, "log_scale": jnp.log(jnp.asarray(SCALE))}
         network = TrainState(whole, optimizer.init(whole))
-        return LearnerState(network, TrainState((), ()), stats, (), jnp.zeros((), int))
+        return LearnerState(
+            network,
+            TrainState((), ()),
+            stats,
+            synthetic.init_scale(),
+            jnp.zeros((), int),
+        )
 
     def step(state: LearnerState, batch: Batch) -> tuple[LearnerState, dict]:
         def loss(params: Any) -> tuple:
@@ -66,12 +70,17 @@ def make_learner(settings: presets.Settings, *, steps: int) -> Learner:
         params = optax.apply_updates(state.network.params, updates)
         accuracy = jnp.mean(losses.accuracy(answers, batch.query))
         after = LearnerState(
-            TrainState(params, opt_state), state.synthetic, stats, (), state.step + 1
+            TrainState(params, opt_state),
+            state.synthetic,
+            stats,
+            state.scale,
+            state.step + 1,
         )
         return after, {"loss": value, "accuracy": accuracy}
 
     def predict(state: LearnerState, batch: Batch) -> EpisodeRun:
         answers, _ = run(state.network.params, state.stats, batch, "test")
-        return EpisodeRun(answers, None, None)
+        nothing: Any = None
+        return EpisodeRun(answers, nothing, nothing)
 
     return Learner(init, step, predict)

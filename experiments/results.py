@@ -23,12 +23,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def run_name(run: settings_lib.Run) -> str:
-    """A name that tells runs apart: benchmark, ways, shots, preset, sg, control, seed."""
+    """A name that tells runs apart: data, ways, shots, preset, sg, control, seed."""
     parts = [
         run.data.source, f"{run.ways}way{run.shots}shot", run.method, run.preset,
         f"sg-{run.sg}", *([] if run.control == "none" else [run.control]),
-        *([f"label-{run.model['label_input']}"] if run.model.get("label_input") else []),
-        *([run.eval.kind] if run.eval.kind != "episodes" else []),
+        *([f"label-{run.model['label_input']}"] if run.model.get("label_input") else
+        []), *([run.eval.kind] if run.eval.kind != "episodes" else []),
         f"seed{run.seed}",
     ]  # fmt: skip
     return "-".join(parts)
@@ -52,7 +52,8 @@ def claim(workdir: pathlib.Path, run: settings_lib.Run) -> None:
     """Write config.json (the run and the settings it resolves to), or find it there.
 
     Raises:
-      ValueError: if the folder belongs to a run that trains otherwise; names the fields.
+      ValueError: if the folder belongs to a run that trains otherwise; names the
+      fields.
     """
     content = {
         "run": dataclasses.asdict(run),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from experiments import settings as settings_lib
 from nmn_jax.data import glyphs, omniglot, splits
 from nmn_jax.data.types import Partition
@@ -16,7 +18,8 @@ def load(data: settings_lib.Data) -> tuple[Partition, str]:
     """
     if data.source == "omniglot":
         characters = omniglot.load()
-        split, name = splits.load(data.split, characters.characters), data.split
+        named = cast(splits.Name, data.split)  # checked there
+        split, name = splits.load(named, characters.characters), data.split
     elif data.source == "glyphs":
         characters = glyphs.make()
         split, name = glyphs.split(characters), "glyphs"

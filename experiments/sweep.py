@@ -43,7 +43,7 @@ SMALL_BUDGET = (
 
 
 def sg_effect() -> Iterator[tuple[str, ...]]:
-    """What synthetic gradients do: presets and label inputs, all at one small budget."""
+    """What synthetic gradients do: presets and label inputs at one small budget."""
     columns = (
         ("recommended", "none", 2),
         ("recommended", "write", 1),

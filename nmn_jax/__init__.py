@@ -17,7 +17,9 @@ from nmn_jax import model as model
 from nmn_jax import networks as networks
 from nmn_jax import presets as presets
 from nmn_jax import signals as signals
+from nmn_jax import stream as stream
 from nmn_jax import synthetic as synthetic
 from nmn_jax import types as types
+from nmn_jax import window as window
 
 __version__ = "0.1.0"

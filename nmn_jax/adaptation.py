@@ -84,7 +84,8 @@ def make_adapter(
 
     # One encoder for all episodes unless it is to move: a convolution with a kernel per
     # episode is many times slower.
-    axes = ModelParams(0 if subset == "all" else None, 0, 0)
+    each: Any = (0 if subset == "all" else None, 0, 0)
+    axes = ModelParams(*each)
 
     def start(state: LearnerState, batch: Batch) -> ModelParams:
         def copies(leaf: jax.Array) -> jax.Array:

@@ -151,13 +151,18 @@ def unroll(
     inputs: Inputs,
     *,
     taps: PerController | None = None,
+    between: Callable[[NMNState], NMNState] = lambda state: state,
 ) -> tuple[NMNState, Trace]:
-    """Run a stream of T steps: `inputs` `[T, ...]` -> (final state, Trace `[T, ...]`)."""
+    """Run a stream of T steps: `inputs` `[T, ...]` -> (final state, Trace `[T, ...]`).
+
+    `between` is applied to the state before every step; `gradients.stop` there leaves
+    each step the gradient of its own loss alone.
+    """
     if taps is None:
         taps = zero_taps(cell, len(inputs.features), inputs.features.dtype)
 
     def body(state: NMNState, given: tuple) -> tuple[NMNState, Trace]:
-        return cell.step(params, state, *given)
+        return cell.step(params, between(state), *given)
 
     return jax.lax.scan(body, state, (inputs, taps))
 
@@ -172,7 +177,8 @@ def probe(
 ) -> Trace:
     """Ask Q questions of one state: each sees that state and leaves no mark on it.
 
-    Queries of an episode are answered this way, so none sees another (not transductive).
+    Queries of an episode are answered this way, so none sees another (not
+    transductive).
     """
     if taps is None:
         taps = zero_taps(cell, len(inputs.features), inputs.features.dtype)

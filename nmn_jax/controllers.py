@@ -16,7 +16,6 @@ from jaxtyping import Array, Float
 
 from nmn_jax import networks
 
-
 Kernel = Callable[[jax.Array, tuple[int, int]], jax.Array]
 
 
@@ -55,9 +54,9 @@ def identity_kernel(
 def make_output_kernel(key_width: int) -> Kernel:
     """m = [q's key part; m̄'s value part] at first, for inputs [q; m̄; ...].
 
-    The first `key_width` numbers of a slot are its key, the others its value: the output
-    carries the query's key on to the write controller and what was recalled to the
-    decoder. Rows below, if any, are zero.
+    The first `key_width` numbers of a slot are its key, the others its value: the
+    output carries the query's key on to the write controller and what was recalled to
+    the decoder. Rows below, if any, are zero.
     """
 
     def kernel(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
@@ -90,8 +89,9 @@ def make_write_kernel(key_width: int) -> Kernel:
 def make_decoder_kernel(key_width: int) -> Callable[..., jax.Array]:
     """Logits read the numbers where `make_write_kernel` put the label, and no others.
 
-    With this the untrained network answers as a matching network (Vinyals et al., 2016):
-    the encoder gets a gradient from the first step, before anything else is learned.
+    With this the untrained network answers as a matching network (Vinyals et al.,
+    2016): the encoder gets a gradient from the first step, before anything else is
+    learned.
     """
 
     def kernel(key: jax.Array, shape: tuple[int, int], dtype: Any = None) -> jax.Array:
@@ -113,13 +113,12 @@ def make_lstm(width: int) -> Controller:
     return Controller(lstm.init, lstm.carry, lstm.apply, width)
 
 
-def make_skip_lstm(
-    width: int, *, kernel: Kernel = identity_kernel
-) -> Controller:
+def make_skip_lstm(width: int, *, kernel: Kernel = identity_kernel) -> Controller:
     """h = x W + g ⊙ LSTM(x): an LSTM beside a linear skip, g learned and 0 at first.
 
     The skip lets content pass that the LSTM's gates and tanh would squash; starting the
-    gain at zero makes the untrained controller linear (ReZero; Bachlechner et al., 2021).
+    gain at zero makes the untrained controller linear (ReZero; Bachlechner et al.,
+    2021).
     """
     lstm = networks.make_lstm(width)
 
@@ -138,9 +137,7 @@ def make_skip_lstm(
     return Controller(init, lstm.carry, step, width)
 
 
-def make_stateless(
-    width: int, *, kernel: Kernel = identity_kernel
-) -> Controller:
+def make_stateless(width: int, *, kernel: Kernel = identity_kernel) -> Controller:
     """h = x W + g ⊙ tanh(x V + b): the ablation without recurrence."""
     dense = networks.make_dense(width)
 
@@ -193,8 +190,8 @@ def query_mem_weights(
 ) -> Float[Array, " all"]:
     """[q; m̄; √K z]: also where the memory was read, at the scale of what was read.
 
-    Two inputs that recall the same slot then agree in L numbers whatever they look like,
-    which is what an outer-product fast weight needs to bind a label to a slot.
+    Two inputs that recall the same slot then agree in L numbers whatever they look
+    like, which is what an outer-product fast weight needs to bind a label to a slot.
     """
     root = jnp.sqrt(jnp.asarray(query.shape[-1], query.dtype))
     return jnp.concatenate([query, recalled, root * weights])
@@ -210,7 +207,8 @@ COMPOSE: dict[str, Callable[[jax.Array, jax.Array, jax.Array], jax.Array]] = {
 class LabelInput(NamedTuple):
     """How a label enters the forward pass.
 
-    features: `(features [D], previous label [C]) -> [D']`, input of the input controller
+    features: `(features [D], previous label [C]) -> [D']`, input of the input
+    controller
     output: `(output [K], current label [C]) -> [K']`, input of the write controller
     """
 

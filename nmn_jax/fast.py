@@ -51,7 +51,7 @@ def slow_writes(slow: PerController, fast: PerController) -> PerController:
 
 
 def fast_writes(slow: PerController, fast: PerController) -> PerController:
-    """The memory is written by the weights of the moment, as in Eqs. 5-7 with Eq. 10."""
+    """The memory is written by the weights of the moment (Eqs. 5-7 with Eq. 10)."""
     del slow
     return fast
 
@@ -187,8 +187,8 @@ def adapt(
 ) -> PerController:
     """One fast update of the chosen controllers for cotangents `[K]` at their outputs.
 
-    `slow` are the parameters that do not adapt beside the fast `weights`; `state` is the
-    one the step started from (it holds the carries), `trace` the step's.
+    `slow` are the parameters that do not adapt beside the fast `weights`; `state` is
+    the one the step started from (it holds the carries), `trace` the step's.
     """
 
     def one(
@@ -236,16 +236,16 @@ def unroll(
     weights: FastWeights | None = None,
     taps: PerController | None = None,
 ) -> tuple[NMNState, FastWeights, Trace]:
-    """As `cell.unroll`, adapting after every step; `inputs` `[T, ...]`, targets `[T, C]`.
+    """As `cell.unroll`, adapting after every step; targets are `[T, C]`.
 
     Returns the final state, the fast weights (pass them as `weights` to go on, or drop
     them to reset) and the trace.
     """
-    weights = start(path, params.controllers, signal) if weights is None else weights
+    first = weights or start(path, params.controllers, signal)
     if taps is None:
         taps = cell_lib.zero_taps(cell, len(targets), inputs.features.dtype)
 
-    def body(carried: tuple, given: tuple) -> tuple:
+    def body(carried: Any, given: Any) -> Any:
         state, weights = carried
         inputs, target, taps = given
         slow, adapted = params.controllers, weights.controllers
@@ -259,7 +259,7 @@ def unroll(
         adapted = adapt(path, cell, slow, adapted, rates, state, heard, cotangents)
         return (after, FastWeights(adapted, carries)), trace
 
-    (state, weights), trace = jax.lax.scan(
-        body, (state, weights), (inputs, targets, taps)
+    (final, adapted), trace = jax.lax.scan(
+        body, (state, first), (inputs, targets, taps)
     )
-    return state, weights, trace
+    return final, adapted, trace

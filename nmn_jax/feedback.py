@@ -23,7 +23,7 @@ class SyntheticParams(NamedTuple):
     """What the second feedback path learns."""
 
     predictors: PerController
-    rates: PerController | None  # log α of the fast path
+    rates: Any  # log α of the fast path, PerController, or None
 
 
 class Control(NamedTuple):
@@ -103,20 +103,31 @@ class Batch(NamedTuple):
 TRAIN = ("regress", "meta", "both")
 
 
+def make_signal(
+    model: Model,
+    feedback: Feedback,
+    path: fast_lib.FastPath,
+    params: ModelParams,
+    fed: SyntheticParams,
+) -> signals.Signal:
+    """What the fast path hears, after the control has had its way."""
+    heard = gradients.stop if feedback.train == "regress" else gradients.through
+    signal = signals.synthetic_signal(
+        feedback.predictor,
+        heard(fed.predictors),
+        width=model.cell.width,
+        order=path.order,
+    )
+    return feedback.control.signal(model, params.decoder, signal)
+
+
 def make_support_pass(
     model: Model, feedback: Feedback, params: ModelParams, fed: SyntheticParams
 ) -> model_lib.SupportPass:
     """How support steps run: with the slow weights alone, or adapting on the way."""
     if feedback.fast is None:
         return model_lib.slow_support(model)
-    heard = gradients.stop if feedback.train == "regress" else gradients.through
-    signal = signals.synthetic_signal(
-        feedback.predictor,
-        heard(fed.predictors),
-        width=model.cell.width,
-        order=feedback.fast.order,
-    )
-    signal = feedback.control.signal(model, params.decoder, signal)
+    signal = make_signal(model, feedback, feedback.fast, params, fed)
     return model_lib.fast_support(model, feedback.fast, fed.rates, signal)
 
 
@@ -129,7 +140,7 @@ def run_batch(
     batch: Batch,
     taps: Stages,
 ) -> model_lib.EpisodeRun:
-    """All episodes of a batch: features `[B, S + Q, D]`, taps `[B, T, K]` per controller."""
+    """All episodes of a batch: features `[B, S + Q, D]`, taps `[B, T, K]` each."""
     support_pass = make_support_pass(model, feedback, params, fed)
 
     def one(features: Any, labels: Any, heard: Any, taps: Stages) -> Any:
@@ -149,7 +160,7 @@ def batch_taps(model: Model, batch: Batch) -> Stages:
 
 
 def joined(stages: Stages) -> PerController:
-    """Support and query steps as one axis; the write controller has support steps only."""
+    """Support and query steps as one axis; the write controller has no query steps."""
     support, query = stages
     return PerController(
         jnp.concatenate([support.input, query.input], axis=1),
@@ -192,3 +203,85 @@ def predict_cotangents(
         return Stages(first, second)
 
     return joined(jax.vmap(one)(outputs, batch.support, batch.query))
+
+
+def check(feedback: Feedback) -> None:
+    """Raises ValueError for an unknown `train` or `rule`."""
+    if feedback.train not in TRAIN:
+        raise ValueError(f"train={feedback.train!r}; choose one of {TRAIN}")
+    gradients.combine(0.0, 0.0, rule=feedback.rule)
+
+
+def init(
+    feedback: Feedback,
+    key: jax.Array,
+    controllers: PerController,
+    *,
+    width: int,
+    classes: int,
+) -> SyntheticParams:
+    """Predictors for controllers of K = `width`, and the rates of the fast path."""
+    predictors = synthetic.init(feedback.predictor, key, width=width, classes=classes)
+    if feedback.fast is None:
+        return SyntheticParams(predictors, None)
+    rates = fast_lib.init_rates(feedback.fast, controllers, rate=feedback.fast_rate)
+    return SyntheticParams(predictors, rates)
+
+
+class Regression(NamedTuple):
+    """What predictors said, what was true (of one example's loss), how they learn."""
+
+    loss: jax.Array
+    gradient: PerController
+    predicted: PerController
+    true: PerController
+    scale: synthetic.Scale
+
+
+def regress(
+    feedback: Feedback,
+    predictors: PerController,
+    predict: Callable[[PerController], PerController],
+    true: PerController,
+    scale: synthetic.Scale,
+) -> Regression:
+    """One regression of the predictors on true cotangents (Eq. 11).
+
+    Args:
+      predict: `(predictors) -> ĝ` in normalised units, shaped like `true`.
+      true: g of one example's loss, `[..., K]` per controller.
+      scale: running scale before this step.
+
+    Gradients: targets are constants; `predict` must see recorded outputs as constants.
+    """
+    scale = synthetic.update_scale(scale, true)
+    unit = feedback.scale(scale)
+    target = gradients.stop(jax.tree.map(jnp.divide, true, unit))
+
+    def loss(predictors: PerController) -> tuple:
+        predicted = predict(predictors)
+        return sum(synthetic.regression_loss(predicted, target)), predicted
+
+    (value, predicted), grads = jax.value_and_grad(loss, has_aux=True)(predictors)
+    told = jax.tree.map(jnp.multiply, predicted, unit)
+    return Regression(value, grads, told, true, scale)
+
+
+def blend(
+    feedback: Feedback, step: jax.Array, true: PerController, pulled: PerController
+) -> PerController:
+    """Controller gradients by the chosen rule, the true ones alone during warm-up."""
+    joined = gradients.combine(true, pulled, rule=feedback.rule, weight=feedback.weight)
+    warm = step >= feedback.warmup
+    return jax.tree.map(lambda j, t: jnp.where(warm, j, t), joined, true)
+
+
+def predictor_gradient(
+    feedback: Feedback, fed: SyntheticParams, regression: Regression
+) -> PerController:
+    """From regression, from the query loss through the fast path, or from both."""
+    if feedback.train == "regress" or feedback.fast is None:
+        return regression.gradient
+    if feedback.train == "meta":
+        return fed.predictors
+    return jax.tree.map(jnp.add, fed.predictors, regression.gradient)

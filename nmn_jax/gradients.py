@@ -1,8 +1,8 @@
 """The only place where gradients are stopped, exposed and rerouted (Eq. 10, Fig. 3).
 
-`backprop` delivers parameter gradients and the true cotangents at the controller outputs
-from one vjp; `pull_controllers` carries any cotangents back into the controllers alone;
-`combine` joins the slow and the fast feedback path.
+`backprop` delivers parameter gradients and the true cotangents at the controller
+outputs from one vjp; `pull_controllers` carries any cotangents back into the
+controllers alone; `combine` joins the slow and the fast feedback path.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def stop(tree: Tree) -> Tree:
 
 
 def through(tree: Tree) -> Tree:
-    """The same values; the counterpart of `stop` where a choice is passed as a function."""
+    """The same values; the counterpart of `stop` where a choice is passed on."""
     return tree
 
 
@@ -121,7 +121,7 @@ def combine(
 
 
 def bootstrap(update: jax.Array, predicted: jax.Array) -> jax.Array:
-    """⟨stop(ĝ), m'_T⟩: the future's cotangent at a window's end (DNI for recurrent nets).
+    """⟨stop(ĝ), m'_T⟩: the future's cotangent at a window's end (DNI).
 
     Added to a window's loss, it makes the vjp see ĝ as the gradient that arrives from
     beyond the cut. Only the last update m'_T is used: it is the one output of the step

@@ -1,7 +1,7 @@
 """Where the two speeds of learning meet: one pure step with two optimisers (Fig. 3).
 
-The step is written out as the composition it is: encode, one vjp for loss, gradients and
-true cotangents, predict synthetic cotangents, pull them back into the controllers,
+The step is written out as the composition it is: encode, one vjp for loss, gradients
+and true cotangents, predict synthetic cotangents, pull them back into the controllers,
 combine, and let optax move network and predictors, each with its own optimiser.
 """
 
@@ -15,10 +15,9 @@ import jax.numpy as jnp
 import optax
 
 from nmn_jax import diagnostics, gradients, losses, synthetic
-from nmn_jax import fast as fast_lib
 from nmn_jax import feedback as feedback_lib
 from nmn_jax import model as model_lib
-from nmn_jax.feedback import Batch, Feedback, SyntheticParams
+from nmn_jax.feedback import Batch, Feedback, Regression, SyntheticParams
 from nmn_jax.model import Model, ModelParams
 from nmn_jax.types import PerController, Stages
 
@@ -60,25 +59,15 @@ def make_learner(
     Raises:
       ValueError: for an unknown `train` or `rule`.
     """
-    if feedback.train not in feedback_lib.TRAIN:
-        raise ValueError(
-            f"train={feedback.train!r}; choose one of {feedback_lib.TRAIN}"
-        )
-    gradients.combine(0.0, 0.0, rule=feedback.rule)
+    feedback_lib.check(feedback)
 
     def init(key: jax.Array) -> LearnerState:
         network_key, predictor_key = jax.random.split(key)
         params, stats = model_lib.init(model, network_key)
-        predictors = synthetic.init(
-            feedback.predictor, predictor_key,
+        fed = feedback_lib.init(
+            feedback, predictor_key, params.cell.controllers,
             width=model.cell.width, classes=model.classes,
         )  # fmt: skip
-        rates = None
-        if feedback.fast is not None:
-            rates = fast_lib.init_rates(
-                feedback.fast, params.cell.controllers, rate=feedback.fast_rate
-            )
-        fed = SyntheticParams(predictors, rates)
         return LearnerState(
             TrainState(params, optimizer.init(params)),
             TrainState(fed, predictor_optimizer.init(fed)),
@@ -89,8 +78,8 @@ def make_learner(
         both = two_speeds(model, feedback, state, batch, phase="train")
         metrics = _metrics(both.back, both.regression, batch)
         return LearnerState(
-            _apply(optimizer, state.network, both.network),
-            _apply(predictor_optimizer, state.synthetic, both.synthetic),
+            apply(optimizer, state.network, both.network),
+            apply(predictor_optimizer, state.synthetic, both.synthetic),
             both.stats, both.regression.scale, state.step + 1,
         ), metrics  # fmt: skip
 
@@ -115,18 +104,31 @@ def two_speeds(
 ) -> Gradients:
     """Slow and fast gradients of one batch, composed by hand (Eqs. 10, 11).
 
-    Encode; one vjp of the mean query loss for gradients and true cotangents; regress the
-    predictors on them; pull what the rule wants back into the controllers.
+    Encode; one vjp of the mean query loss for gradients and true cotangents; regress
+    the predictors on them; pull what the rule wants back into the controllers.
     """
     features, pull_encoder, stats = _encode(model, state, batch, phase)
     back = _backprop(model, feedback, state, features, batch)
-    network, fed = back.params
-    (encoder,) = pull_encoder(back.features)
     regression = _regress(model, feedback, state, back, batch)
     controllers = _inject(model, feedback, state, back, regression)
+    encoder = pull_encoder(back.features)[0]
+    return assemble(feedback, back, regression, encoder, controllers, stats)
+
+
+def assemble(
+    feedback: Feedback,
+    back: gradients.Backprop,
+    regression: Regression,
+    encoder: Any,
+    controllers: PerController,
+    stats: Any,
+) -> Gradients:
+    """Every parameter's gradient from the path that is to move it."""
+    network, fed = back.params
     cell = network.cell._replace(controllers=controllers)
     network = ModelParams(encoder, cell, network.decoder)
-    fed = fed._replace(predictors=_learn_from(feedback, fed, regression))
+    learned = feedback_lib.predictor_gradient(feedback, fed, regression)
+    fed = fed._replace(predictors=learned)
     return Gradients(network, fed, stats, back, regression)
 
 
@@ -158,23 +160,16 @@ def _backprop(
     """Slow learning: mean query loss of the batch, its gradients and cotangents."""
 
     def forward(params: tuple, features: Any, taps: Stages) -> tuple:
-        run = feedback_lib.run_batch(model, feedback, *params, features, batch, taps)
+        network, fed = params
+        run = feedback_lib.run_batch(
+            model, feedback, network, fed, features, batch, taps
+        )
         return jnp.mean(losses.cross_entropy(run.logits, batch.query)), run
 
     params = (state.network.params, state.synthetic.params)
     return gradients.backprop(
         forward, params, features, feedback_lib.batch_taps(model, batch)
     )
-
-
-class Regression(NamedTuple):
-    """What the predictors said, what was true (both per query), and how they learn."""
-
-    loss: jax.Array
-    gradient: PerController
-    predicted: PerController
-    true: PerController
-    scale: synthetic.Scale
 
 
 def _regress(
@@ -184,23 +179,15 @@ def _regress(
     run = back.aux
     count = batch.query.shape[0] * batch.query.shape[1]
     true = jax.tree.map(lambda g: g * count, feedback_lib.joined(back.cotangents))
-    scale = synthetic.update_scale(state.scale, true)
-    unit = feedback.scale(scale)
-    target = gradients.stop(jax.tree.map(jnp.divide, true, unit))
     outputs = gradients.stop(Stages(run.support.trace.outputs, run.query.outputs))
 
-    def loss(predictors: PerController) -> tuple:
-        predicted = feedback_lib.predict_cotangents(
+    def predict(predictors: PerController) -> PerController:
+        return feedback_lib.predict_cotangents(
             model, feedback, predictors, outputs, batch
         )
-        return sum(synthetic.regression_loss(predicted, target)), predicted
 
-    (value, predicted), grads = jax.value_and_grad(loss, has_aux=True)(
-        state.synthetic.params.predictors
-    )
-    return Regression(
-        value, grads, jax.tree.map(jnp.multiply, predicted, unit), true, scale
-    )
+    predictors = state.synthetic.params.predictors
+    return feedback_lib.regress(feedback, predictors, predict, true, state.scale)
 
 
 def _inject(
@@ -229,27 +216,13 @@ def _inject(
 
     each = jax.vmap(pulled)(run.support.trace, run.query, cotangents)
     synthetic_grads = jax.tree.map(lambda g: jnp.sum(g, axis=0), each)
-    joined = gradients.combine(
-        true, synthetic_grads, rule=feedback.rule, weight=feedback.weight
-    )
-    warm = state.step >= feedback.warmup
-    return jax.tree.map(lambda j, t: jnp.where(warm, j, t), joined, true)
+    return feedback_lib.blend(feedback, state.step, true, synthetic_grads)
 
 
-def _learn_from(
-    feedback: Feedback, fed: SyntheticParams, regression: Regression
-) -> PerController:
-    """The predictors' gradient: from regression, from the query loss, or from both."""
-    if feedback.train == "regress" or feedback.fast is None:
-        return regression.gradient
-    if feedback.train == "meta":
-        return fed.predictors
-    return jax.tree.map(jnp.add, fed.predictors, regression.gradient)
-
-
-def _apply(
+def apply(
     optimizer: optax.GradientTransformation, state: TrainState, grads: Any
 ) -> TrainState:
+    """One step of an optimiser."""
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     return TrainState(optax.apply_updates(state.params, updates), opt_state)
 

@@ -17,7 +17,7 @@ def cross_entropy(
 def squared_error(
     predicted: Float[Array, "*batch width"], target: Float[Array, "*batch width"]
 ) -> Float[Array, "*batch"]:
-    """Mean over the target's width of the squared error, the task loss of trajectories."""
+    """Squared error, mean over the target's width; the task loss of trajectories."""
     return jnp.mean((predicted - target) ** 2, axis=-1)
 
 

@@ -1,8 +1,8 @@
 """Named settings, and the learner they describe.
 
-`paper` is the text to the letter, `paper_fast_lr` the same allowed to move, `recommended`
-what we found best. Each comes with every use of synthetic gradients (`SG`) and the
-controls that decide whether an effect is real (`CONTROL`).
+`paper` is the text to the letter, `paper_fast_lr` the same allowed to move,
+`recommended` what we found best. Each comes with every use of synthetic gradients
+(`SG`) and the controls that decide whether an effect is real (`CONTROL`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nmn_jax.types import Network, PerController
 
 @dataclasses.dataclass(frozen=True)
 class ModelSettings:
-    """The forward pass. Strings name functions in the tables of the module they concern.
+    """The forward pass. Strings name functions in the tables of their module.
 
     key_width: leading numbers of a slot that are compared with the query; 0 is all
     presentations: how often the support set is shown within an episode
@@ -183,7 +183,7 @@ def make_cell(settings: ModelSettings) -> cell_lib.Cell:
     """The memory cell the settings describe."""
     factory = pick(controllers_lib.CONTROLLERS, settings.controller, "controller")
     similarity = pick(memory_lib.SIMILARITIES, settings.similarity, "similarity")
-    kernels = (
+    kernels: tuple[controllers_lib.Kernel, ...] = (
         controllers_lib.random_kernel,
         controllers_lib.identity_kernel,
         controllers_lib.identity_kernel,
@@ -209,6 +209,14 @@ def make_cell(settings: ModelSettings) -> cell_lib.Cell:
     )
 
 
+def make_encoder(settings: ModelSettings) -> networks.Encoder:
+    """The paper's convolutional encoder."""
+    norm = pick({each: each for each in networks.NORMS}, settings.norm, "norm")
+    return networks.make_conv_encoder(
+        channels=settings.channels, layers=settings.layers, norm=norm
+    )
+
+
 def make_decoder(settings: ModelSettings, *, classes: int) -> Network:
     """Dense layer on the output; with a key part it starts by reading the label part.
 
@@ -228,11 +236,8 @@ def make_decoder(settings: ModelSettings, *, classes: int) -> Network:
 
 def make_model(settings: ModelSettings, *, classes: int) -> model_lib.Model:
     """Encoder, cell and decoder for `classes` ways."""
-    encoder = networks.make_conv_encoder(
-        channels=settings.channels, layers=settings.layers, norm=settings.norm
-    )
     return model_lib.Model(
-        encoder,
+        make_encoder(settings),
         make_cell(settings),
         make_decoder(settings, classes=classes),
         classes,

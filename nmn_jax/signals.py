@@ -34,7 +34,8 @@ def synthetic_signal(
 ) -> Signal:
     """ĝ_c = SG_c(h_c, y): the paper's signal.
 
-    Gradients: `order` is `gradients.stop` where h is to be a constant for the predictor.
+    Gradients: `order` is `gradients.stop` where h is to be a constant for the
+    predictor.
     """
 
     def step(
@@ -82,7 +83,8 @@ def oracle_signal(
     Args:
       step_loss: `(output [K], target [C]) -> []`, the decoder's loss of this step.
 
-    The write controller's is exactly zero: its update matters only from the next step on.
+    The write controller's is exactly zero: its update matters only from the next step
+    on.
     """
 
     def step(

@@ -96,8 +96,9 @@ def make_mlp_predictor(hidden: int = 128) -> Predictor:
 def make_residual_predictor() -> Predictor:
     """ĝ = A (softmax(B h + b) - y), A zero at first.
 
-    The form of the exact gradient of a linear-softmax decoder, W_Dᵀ(softmax(W_D m) - y),
-    with free matrices: it can represent that gradient and vanishes when h predicts y.
+    The form of the exact gradient of a linear-softmax decoder, W_Dᵀ(softmax(W_D m) -
+    y), with free matrices: it can represent that gradient and vanishes when h predicts
+    y.
     """
 
     def init(key: jax.Array, width: int, classes: int) -> dict[str, Any]:
@@ -194,7 +195,7 @@ class Scale(NamedTuple):
     """Running mean square of the true cotangents, one number per controller."""
 
     mean_square: PerController
-    count: jax.Array
+    total: jax.Array
 
 
 def init_scale() -> Scale:
@@ -207,7 +208,7 @@ def update_scale(scale: Scale, true: PerController, *, decay: float = 0.99) -> S
     seen = jax.tree.map(
         lambda m, t: decay * m + (1 - decay) * jnp.mean(t**2), scale.mean_square, true
     )
-    return Scale(seen, decay * scale.count + (1 - decay))
+    return Scale(seen, decay * scale.total + (1 - decay))
 
 
 def no_scale(scale: Scale) -> PerController:
@@ -220,7 +221,7 @@ def rms_scale(scale: Scale) -> PerController:
 
     A controller whose cotangents are exactly zero keeps a floor of 1e-8.
     """
-    count = jnp.maximum(scale.count, 1e-8)
+    count = jnp.maximum(scale.total, 1e-8)
     return jax.tree.map(
         lambda m: jnp.maximum(jnp.sqrt(m / count), 1e-8), scale.mean_square
     )

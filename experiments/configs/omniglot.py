@@ -4,9 +4,9 @@
     python -m experiments.omniglot --config=20way5shot --config.sg=fast
     python -m experiments.omniglot                     # quick: made-up glyphs, no files
 
-Variants: `quick`, and `<N>way<S>shot` for any N and S. Every field can be overridden, e.g.
-`--config.optim.lr=5e-4`; `model`, `feedback` and `optim` start empty and override the
-preset. Time and published numbers: see the table in README.md.
+Variants: `quick`, and `<N>way<S>shot` for any N and S. Every field can be overridden,
+e.g. `--config.optim.lr=5e-4`; `model`, `feedback` and `optim` start empty and override
+the preset. Time and published numbers: see the table in README.md.
 """
 
 import dataclasses

@@ -17,8 +17,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # More kills by `NMN_KILLS=20 pytest tests/experiments/test_resume.py`.
 KILLS = int(os.environ.get("NMN_KILLS", "2"))
 TINY = [
-    "--config.model.channels=4", "--config.model.width=16", "--config.model.key_width=8",
-    "--config.train.steps=200", "--config.train.episodes=4", "--config.train.queries=1",
+    "--config.model.channels=4", "--config.model.width=16",
+    "--config.model.key_width=8", "--config.train.steps=200",
+    "--config.train.episodes=4", "--config.train.queries=1",
     "--config.train.log_every=20", "--config.train.validate_every=100",
     "--config.train.checkpoint_every=20", "--config.eval.episodes=20",
     "--config.eval.queries=1", "--config.eval.validation_episodes=20",
