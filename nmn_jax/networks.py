@@ -107,8 +107,11 @@ def make_conv_encoder(
         keys = jax.random.split(key, layers)
         pairs = zip(keys, inputs, strict=True)
         params = tuple(_init_block(k, i, channels) for k, i in pairs)
-        fresh = Moments(jnp.zeros((channels,)), jnp.ones((channels,)))
-        return params, (fresh,) * layers if norm == "running" else ()
+        if norm != "running":
+            return params, ()
+        # Arrays of their own: a donated state must not hold the same buffer twice.
+        zeros, ones = jnp.zeros, jnp.ones
+        return params, tuple(Moments(zeros(channels), ones(channels)) for _ in params)
 
     def apply(
         params: tuple[Block, ...],
