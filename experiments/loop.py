@@ -94,13 +94,15 @@ def train(
                     state = journal.validated(at, state, validate)
                 stop = taken.requested(at)
                 if at % plan.checkpoint_every == 0 or at == plan.steps or stop:
+                    # Rows up to here are on disk before a resume can start here.
+                    journal.flush()
                     extra = {"seconds": journal.seconds(), **identity}
                     saved.save(at, state, extra=extra, wait=stop)
                 if stop:
                     sys.exit(preemption.EXIT_CODE)
             if at < plan.steps:
                 state = journal.validated(at, state, validate)
-            journal.finish()
+            journal.flush()
         return Outcome(state, at, journal.seconds())
 
 
@@ -123,21 +125,18 @@ class _Journal:
     def log(self, at: int, measured: Mapping[str, jax.Array]) -> None:
         """Fetch metrics one interval late, so that the device is never waited for."""
         if at % self._plan.log_every == 0:
-            self._flush()
+            self.flush()
             self._pending = (at, measured)
         self._progress.update(at, **self._shown)
 
     def validated(self, at: int, state: Any, validate: Validate) -> Any:
         state, scalars = validate(state)
-        self._flush()
+        self.flush()
         self._writer.write(at, scalars)
         self._shown.update({name.split("/")[-1][:3]: v for name, v in scalars.items()})
         return state
 
-    def finish(self) -> None:
-        self._flush()
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
         if self._pending is None:
             return
         at, measured = self._pending
