@@ -25,14 +25,13 @@ def validate(state):
 
 
 def train(workdir, plan=PLAN, step=step, validate=validate):
-    return loop.train(
-        plan, jnp.zeros(()), step, validate, workdir=workdir, identity={}
-    )
+    return loop.train(plan, jnp.zeros(()), step, validate, workdir=workdir, identity={})
 
 
 def rows(workdir):
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    return [(row["step"], row.get("loss", "validated")) for row in map(json.loads, lines)]
+    found = map(json.loads, lines)
+    return [(row["step"], row.get("loss", "validated")) for row in found]
 
 
 def test_metrics_and_validations_come_in_order_of_steps(tmp_path):
