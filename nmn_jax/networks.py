@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, Float
 
-from nmn_jax import convolution
+from nmn_jax import convolution, tiled
 from nmn_jax.types import Network
 
 Norm = Literal["support", "batch", "running"]
@@ -69,6 +69,17 @@ class Moments(NamedTuple):
     variance: Float[Array, "*episodes channels"]
 
 
+FORMULATIONS: dict[str, convolution.Formulation] = {
+    "direct": convolution.direct,
+    "tiled": tiled.tiled,
+}
+
+
+def default_formulation() -> convolution.Formulation:
+    """The formulation measured fastest on the backend at hand."""
+    return FORMULATIONS["tiled" if jax.default_backend() == "cpu" else "direct"]
+
+
 def make_conv_encoder(
     *,
     channels: int = 64,
@@ -87,15 +98,15 @@ def make_conv_encoder(
         episodes, at test time their exponential average.
       momentum: weight of the old value in that average.
       image_shape: height and width of an image.
-      formulation: how a block is computed, one of `convolution.FORMULATIONS`; None is
-        the one measured fastest on this backend.
+      formulation: how a convolution is computed, one of `FORMULATIONS`; None is the
+        one measured fastest on this backend.
 
     Raises:
       ValueError: for an unknown `norm`, or images too small for so many poolings.
     """
     _check_encoder(norm, layers, image_shape)
     rows, columns = (side // 2**layers for side in image_shape)
-    convolve = formulation or convolution.default()
+    convolve = formulation or default_formulation()
 
     def init(key: jax.Array, shape: tuple[int, int] = image_shape) -> tuple[Any, Any]:
         if tuple(shape) != tuple(image_shape):
@@ -122,28 +133,25 @@ def make_conv_encoder(
         phase: Phase,
     ) -> tuple[Float[Array, "episodes images features"], Statistics]:
         _check_images(images.shape, image_shape, supports, phase)
-        episodes, count, *shape = images.shape
-        features = images.reshape(-1, *shape, 1).astype(params[0].kernel.dtype)
+        features = images[..., None].astype(params[0].kernel.dtype)
         used = []
         for index, block in enumerate(params):
             # With the gain's sign in the kernel, normalisation is increasing.
             sign = jnp.where(block.gain < 0, -1, 1).astype(block.gain.dtype)
             pooled = convolve(features, block.kernel * sign[None, None, None])
             if norm == "running" and phase == "test":
-                used.append(stats[index])
+                moments = stats[index]
             else:
-                positions = features.shape[1] * features.shape[2]
-                used.append(
-                    _moments(pooled, sign / positions, episodes, norm, supports)
-                )
-            signed = pooled.maximum * sign[None, None, None]
-            features = _normalise(signed, used[-1], block)
+                scale = sign / (features.shape[2] * features.shape[3])
+                moments = _moments(pooled, scale, norm, supports)
+            features = _normalise(pooled.maximum, moments, block, sign)
+            used.append(moments)
         if norm == "running" and phase == "train":
             stats = jax.tree.map(
                 lambda old, new: momentum * old + (1 - momentum) * new,
                 stats, tuple(used),
             )  # fmt: skip
-        return features.reshape(episodes, count, -1), stats
+        return features.reshape(*images.shape[:2], -1), stats
 
     return Encoder(init, apply, rows * columns * channels)
 
@@ -184,11 +192,7 @@ def _init_block(key: jax.Array, inputs: int, channels: int) -> Block:
 
 
 def _moments(
-    pooled: convolution.Pooled,
-    scale: jax.Array,
-    episodes: int,
-    norm: Norm,
-    supports: int,
+    pooled: convolution.Pooled, scale: jax.Array, norm: Norm, supports: int
 ) -> Moments:
     """Moments over the images `norm` names, `[E, C]` (`running`: `[C]`).
 
@@ -196,27 +200,30 @@ def _moments(
     """
 
     def mean(sums: jax.Array) -> jax.Array:
-        sums = sums.reshape(episodes, -1, sums.shape[-1])
         if norm == "running":
             return sums.mean(axis=(0, 1))
         return (sums[:, :supports] if norm == "support" else sums).mean(axis=1)
 
-    scale = jnp.broadcast_to(scale, mean(pooled.total).shape)
-    average = mean(pooled.total) * scale
-    square = mean(pooled.squares) * jnp.abs(scale)
+    total, squares = mean(pooled.total), mean(pooled.squares)
+    scale = jnp.broadcast_to(scale, total.shape)
+    average = total * scale
+    variance = squares * jnp.abs(scale) - jnp.square(average)
     # Rounding may leave a constant channel a variance just below zero.
-    return Moments(average, jnp.maximum(square - jnp.square(average), 0))
+    return Moments(average, jnp.maximum(variance, 0))
 
 
 def _normalise(
-    pooled: Float[Array, "n h w c"], moments: Moments, block: Block
-) -> Float[Array, "n h w c"]:
+    pooled: Float[Array, "e i h w c"], moments: Moments, block: Block, sign: jax.Array
+) -> Float[Array, "e i h w c"]:
     """relu(gain (x - mean) / sqrt(variance + eps) + bias) as one scale and shift."""
-    mean, variance = (jnp.atleast_2d(m)[:, None, None, None] for m in moments)
-    scale = block.gain[(None,) * 4] * jax.lax.rsqrt(variance + EPSILON)
-    shift = block.bias[(None,) * 4] - mean * scale
-    groups = pooled.reshape(len(scale), -1, *pooled.shape[1:])
-    return jax.nn.relu(groups * scale + shift).reshape(pooled.shape)
+    deviation = jnp.sqrt(moments.variance + EPSILON)
+    scale = jnp.broadcast_to(block.gain, deviation.shape) / deviation
+    shift = jnp.broadcast_to(block.bias, scale.shape) - moments.mean * scale
+    scale, shift = (
+        jnp.atleast_2d(each)[:, None, None, None]
+        for each in (scale * jnp.broadcast_to(sign, scale.shape), shift)
+    )
+    return jax.nn.relu(pooled * scale + shift)
 
 
 def make_dense(
