@@ -73,6 +73,7 @@ METHODS: dict[str, Callable[[settings_lib.Run], learner_lib.Learner]] = {
 def make_functions(run: settings_lib.Run, mesh: jax.sharding.Mesh) -> Functions:
     """Jitted training step and test answers of a run, episodes over the mesh."""
     learner = presets.pick(METHODS, run.method, "method")(run)
+    parallel.check_divisible(mesh, run.train.episodes)
     sharding = parallel.episode_sharding(mesh)
 
     def one_step(state: RunState, images: jax.Array) -> tuple[RunState, dict]:

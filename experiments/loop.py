@@ -89,20 +89,20 @@ def train(
             while at < plan.steps and not journal.out_of_time():
                 state, measured = step(state)
                 at += plan.steps_per_call
-                journal.log(at, measured)
+                journal.log(at, state, measured)
                 if at % plan.validate_every == 0 or at == plan.steps:
                     state = journal.validated(at, state, validate)
                 stop = taken.requested(at)
                 if at % plan.checkpoint_every == 0 or at == plan.steps or stop:
                     # Rows up to here are on disk before a resume can start here.
-                    journal.flush()
+                    journal.flush(state)
                     extra = {"seconds": journal.seconds(), **identity}
                     saved.save(at, state, extra=extra, wait=stop)
                 if stop:
                     sys.exit(preemption.EXIT_CODE)
             if at < plan.steps:
                 state = journal.validated(at, state, validate)
-            journal.flush()
+            journal.flush(state)
         return Outcome(state, at, journal.seconds())
 
 
@@ -122,27 +122,27 @@ class _Journal:
     def out_of_time(self) -> bool:
         return 0 < self._plan.minutes * 60 <= self.seconds()
 
-    def log(self, at: int, measured: Mapping[str, jax.Array]) -> None:
+    def log(self, at: int, state: Any, measured: Mapping[str, jax.Array]) -> None:
         """Fetch metrics one interval late, so that the device is never waited for."""
         if at % self._plan.log_every == 0:
-            self.flush()
+            self.flush(state)
             self._pending = (at, measured)
         self._progress.update(at, **self._shown)
 
     def validated(self, at: int, state: Any, validate: Validate) -> Any:
         state, scalars = validate(state)
-        self.flush()
+        self.flush(state)
         self._writer.write(at, scalars)
         self._shown.update({name.split("/")[-1][:3]: v for name, v in scalars.items()})
         return state
 
-    def flush(self) -> None:
+    def flush(self, state: Any) -> None:
         if self._pending is None:
             return
         at, measured = self._pending
         self._pending = None
         scalars = metrics.host_scalars(measured)
-        metrics.check_finite(scalars, step=at)
+        metrics.check_finite(scalars, step=at, state=state)
         diagnostics.warn_on_collapse(scalars, step=at)
         self._writer.write(at, scalars)
         self._shown = {name: scalars[name] for name in ("loss", "accuracy")}
