@@ -16,7 +16,10 @@ LIBRARY = ROOT / "nmn_jax"
 # A module imports only modules that stand above it. New modules are entered here.
 ORDER = [
     "types",
+    "settings",
+    "winograd",
     "convolution",
+    "tiled",
     "networks",
     "memory",
     "controllers",

@@ -16,7 +16,7 @@ import ml_collections
 from ml_collections import config_dict
 
 from experiments import settings
-from nmn_jax import presets
+from nmn_jax import settings as library
 
 
 def get_config(variant: str = "quick") -> ml_collections.ConfigDict:
@@ -26,9 +26,9 @@ def get_config(variant: str = "quick") -> ml_collections.ConfigDict:
       ValueError: if the variant is neither `quick` nor `<N>way<S>shot`.
     """
     config = ml_collections.ConfigDict(dataclasses.asdict(settings.Run()))
-    config.model = _placeholders(presets.ModelSettings)
-    config.feedback = _placeholders(presets.SyntheticSettings)
-    config.optim = _placeholders(presets.OptimSettings)
+    config.model = _placeholders(library.ModelSettings)
+    config.feedback = _placeholders(library.SyntheticSettings)
+    config.optim = _placeholders(library.OptimSettings)
     if variant == "quick":
         return _quick(config)
     match = re.fullmatch(r"(\d+)way(\d+)shot", variant)
