@@ -15,6 +15,7 @@ def requirements() -> list[str]:
 
 plots = ["matplotlib>=3.8"]
 export = ["flatbuffers>=24.3"]
+digits = ["scikit-learn>=1.5"]
 
 setup(
     name="nmn_jax",
@@ -32,6 +33,7 @@ setup(
         "tpu": ["jax[tpu]"],
         "plots": plots,
         "export": export,
+        "digits": digits,
         "dev": ["pytest>=8", "beartype>=0.18", "ruff>=0.8", "mypy>=1.11", *plots,
         *export],
     },
