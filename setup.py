@@ -34,8 +34,15 @@ setup(
         "plots": plots,
         "export": export,
         "digits": digits,
-        "dev": ["pytest>=8", "beartype>=0.18", "ruff>=0.8", "mypy>=1.11", *plots,
-        *export],
+        "dev": [
+            "pytest>=8",
+            "beartype>=0.18",
+            "ruff>=0.8",
+            "mypy>=1.11",
+            *plots,
+            *export,
+            *digits,
+        ],
     },
     classifiers=[
         "Intended Audience :: Science/Research",
