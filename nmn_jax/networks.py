@@ -75,9 +75,10 @@ FORMULATIONS: dict[str, convolution.Formulation] = {
 }
 
 
-def default_formulation() -> convolution.Formulation:
-    """The formulation measured fastest on the backend at hand."""
-    return FORMULATIONS["tiled" if jax.default_backend() == "cpu" else "direct"]
+def default_formulation(channels: int) -> convolution.Formulation:
+    """The fastest for the backend at hand; few channels are not worth tiles."""
+    cpu = jax.default_backend() == "cpu"
+    return FORMULATIONS["tiled" if cpu and channels >= 32 else "direct"]
 
 
 def make_conv_encoder(
@@ -106,7 +107,7 @@ def make_conv_encoder(
     """
     _check_encoder(norm, layers, image_shape)
     rows, columns = (side // 2**layers for side in image_shape)
-    convolve = formulation or default_formulation()
+    convolve = formulation or default_formulation(channels)
 
     def init(key: jax.Array, shape: tuple[int, int] = image_shape) -> tuple[Any, Any]:
         if tuple(shape) != tuple(image_shape):

@@ -54,10 +54,18 @@ def example(seed=0, *, episodes=2, count=5, side=14, channels=6, **options):
     return encoder, params, stats, jnp.maximum(images - 0.8, 0) * 5
 
 
-@pytest.mark.parametrize("norm", networks.NORMS)
-def test_encoder_equals_the_plain_formulation(norm):
+@pytest.mark.parametrize(
+    ("norm", "formulation"),
+    [
+        ("support", "tiled"), ("support", "direct"),
+        ("batch", "direct"), ("running", "direct"),
+    ],
+)  # fmt: skip
+def test_encoder_equals_the_plain_formulation(norm, formulation):
     with jax.enable_x64(True):
-        encoder, params, stats, images = example(norm=norm)
+        encoder, params, stats, images = example(
+            norm=norm, formulation=networks.FORMULATIONS[formulation]
+        )
         weights = jax.random.normal(jax.random.key(9), (2, 5, encoder.width))
 
         def loss(params):
