@@ -160,7 +160,11 @@ def write_result(result: dict[str, Any], workdir: pathlib.Path, copy_to: str) ->
 def device_name() -> str:
     """Kind of device, with the number of cores where it is a CPU."""
     kind = jax.devices()[0].device_kind
-    return f"{kind} ({os.cpu_count()} cores)" if kind == "cpu" else kind
+    if kind != "cpu":
+        return kind
+    # Cores of this process: a study may pin each of its runs to one.
+    own = getattr(os, "sched_getaffinity", None)
+    return f"{kind} ({len(own(0)) if own else os.cpu_count()} cores)"
 
 
 def commit() -> str:
