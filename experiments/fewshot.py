@@ -90,14 +90,7 @@ def make_functions(run: settings_lib.Run, mesh: jax.sharding.Mesh) -> Functions:
         return RunState(after, state.best, state.key), metrics
 
     def answers(state: Any, images: jax.Array, keys: jax.Array) -> tuple:
-        drawn = episodes_lib.sample_each(
-            keys,
-            images,
-            ways=run.ways,
-            shots=run.shots,
-            queries=settings_lib.queries_at_test(run),
-        )
-        batch = to_batch(drawn, run.ways)
+        batch = test_batch(run, images, keys)
         return batch, learner.predict(state, batch)
 
     def init() -> RunState:
@@ -113,6 +106,18 @@ def make_functions(run: settings_lib.Run, mesh: jax.sharding.Mesh) -> Functions:
         jax.jit(learner.predict),
         sum(sizes),
     )
+
+
+def test_batch(run: settings_lib.Run, images: jax.Array, keys: jax.Array) -> Batch:
+    """Test episodes, one for each key."""
+    drawn = episodes_lib.sample_each(
+        keys,
+        images,
+        ways=run.ways,
+        shots=run.shots,
+        queries=settings_lib.queries_at_test(run),
+    )
+    return to_batch(drawn, run.ways)
 
 
 def _many_steps(one_step: Callable, count: int) -> Callable:
@@ -242,14 +247,7 @@ def evaluate_adapted(
         at: [] for at in sorted(run.eval.adapt_steps)
     }
     for chunk in chunks(keys, run.eval.batch):
-        drawn = episodes_lib.sample_each(
-            chunk,
-            images,
-            ways=run.ways,
-            shots=run.shots,
-            queries=settings_lib.queries_at_test(run),
-        )
-        batch = to_batch(drawn, run.ways)
+        batch = test_batch(run, images, chunk)
         params, done = adapter.start(state, batch), 0
         for at, scores in results.items():
             for _ in range(at - done):

@@ -37,7 +37,16 @@ Validate = Callable[[Any], tuple[Any, Mapping[str, float]]]
 
 
 def check_plan(plan: Plan) -> None:
-    """Raises ValueError unless periods are positive multiples of `steps_per_call`."""
+    """Raises ValueError unless periods are positive multiples of `steps_per_call`.
+
+    Also for a time limit with several processes: their clocks would stop them at
+    different steps, and each would wait for the others.
+    """
+    if plan.minutes and jax.process_count() > 1:
+        raise ValueError(
+            f"train.minutes={plan.minutes} with {jax.process_count()} processes: each "
+            "has its own clock; limit train.steps instead"
+        )
     for name in ("steps", "log_every", "validate_every", "checkpoint_every"):
         period = getattr(plan, name)
         if period < 1 or period % plan.steps_per_call:

@@ -8,16 +8,17 @@ network.
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from nmn_jax import losses, presets, synthetic
 from nmn_jax.feedback import Batch
-from nmn_jax.learner import Learner, LearnerState, TrainState
+from nmn_jax.learner import Learner, LearnerState, TrainState, apply
 from nmn_jax.model import EpisodeRun
+from nmn_jax.networks import Encoder
 
 SCALE = 10.0
 
@@ -30,18 +31,24 @@ def logits(features: jax.Array, support: jax.Array, log_scale: jax.Array) -> jax
     return -jnp.exp(log_scale) * apart
 
 
+def _answer(
+    encoder: Encoder, params: Any, stats: Any, batch: Batch, phase: str
+) -> tuple[jax.Array, Any]:
+    """Logits `[B, Q, C]` and the encoder's statistics."""
+    features, stats = encoder.apply(
+        params["encoder"], stats, batch.images,
+        supports=batch.support.shape[1], phase=phase,
+    )  # fmt: skip
+    scale = params["log_scale"]
+    return jax.vmap(logits, (0, 0, None))(features, batch.support, scale), stats
+
+
 def make_learner(settings: presets.Settings, *, steps: int) -> Learner:
     """The yardstick with the encoder and optimiser of `settings`."""
     encoder = presets.make_encoder(settings.model)
     optimizer = presets.make_optimizer(settings.optim, settings.optim.lr, steps=steps)
 
-    def run(params: Any, stats: Any, batch: Batch, phase: str) -> tuple:
-        features, stats = encoder.apply(
-            params["encoder"], stats, batch.images,
-            supports=batch.support.shape[1], phase=phase,
-        )  # fmt: skip
-        scale = params["log_scale"]
-        return jax.vmap(logits, (0, 0, None))(features, batch.support, scale), stats
+    run = functools.partial(_answer, encoder)
 
     def init(key: jax.Array) -> LearnerState:
         params, stats = encoder.init(key)
@@ -66,8 +73,7 @@ def make_learner(settings: presets.Settings, *, steps: int) -> Learner:
         (value, (answers, stats)), grads = jax.value_and_grad(loss, has_aux=True)(
             state.network.params
         )
-        updates, opt_state = optimizer.update(grads, state.network.opt_state)
-        params = optax.apply_updates(state.network.params, updates)
+        network = apply(optimizer, state.network, grads)
         accuracy = jnp.mean(losses.accuracy(answers, batch.query))
         after = LearnerState(
             TrainState(params, opt_state),
@@ -78,9 +84,11 @@ def make_learner(settings: presets.Settings, *, steps: int) -> Learner:
         )
         return after, {"loss": value, "accuracy": accuracy}
 
-    def predict(state: LearnerState, batch: Batch) -> EpisodeRun:
-        answers, _ = run(state.network.params, state.stats, batch, "test")
-        nothing: Any = None
-        return EpisodeRun(answers, nothing, nothing)
+    return Learner(init, step, functools.partial(_predict, encoder))
 
-    return Learner(init, step, predict)
+
+def _predict(encoder: Encoder, state: LearnerState, batch: Batch) -> EpisodeRun:
+    """Answers alone: there is no memory whose trace could be shown."""
+    params, nothing = state.network.params, cast(Any, None)
+    answers, _ = _answer(encoder, params, state.stats, batch, "test")
+    return EpisodeRun(answers, nothing, nothing)

@@ -88,12 +88,7 @@ def make_adapter(
     axes = ModelParams(*each)
 
     def start(state: LearnerState, batch: Batch) -> ModelParams:
-        def copies(leaf: jax.Array) -> jax.Array:
-            return jnp.broadcast_to(leaf, (len(batch.images), *leaf.shape))
-
-        params = state.network.params
-        copied = jax.tree.map(copies, params)
-        return copied if subset == "all" else copied._replace(encoder=params.encoder)
+        return _copies(state.network.params, len(batch.images), subset)
 
     def one_update(
         state: LearnerState, params: ModelParams, batch: Batch
@@ -118,6 +113,14 @@ def make_adapter(
         return jax.vmap(one, (axes, 0))(params, jax.vmap(_alone)(batch))
 
     return Adapter(start, update, predict)
+
+
+def _copies(params: ModelParams, episodes: int, subset: str) -> ModelParams:
+    """One copy per episode; one encoder for all unless it is to move."""
+    copied = jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf, (episodes, *leaf.shape)), params
+    )
+    return copied if subset == "all" else copied._replace(encoder=params.encoder)
 
 
 def _with_params(state: LearnerState, params: ModelParams) -> LearnerState:

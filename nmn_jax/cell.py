@@ -6,6 +6,7 @@ three controller outputs, so that one vjp delivers the true cotangents at them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,6 +42,19 @@ class Cell(NamedTuple):
     width: int
 
 
+class _Design(NamedTuple):
+    """What `make_cell` was asked for; see there."""
+
+    controllers: PerController
+    slots: int
+    memory_scale: float
+    similarity: memory_lib.Similarity
+    scale: float
+    write_rule: memory_lib.WriteRule
+    compose: Callable[..., jax.Array]
+    label_input: controllers_lib.LabelInput
+
+
 def make_cell(
     controllers: PerController,
     *,
@@ -73,68 +87,93 @@ def make_cell(
         raise ValueError(f"controllers must have one width, got {widths}")
     if scale <= 0:
         raise ValueError(f"addressing scale must be positive, got {scale}")
-    width = widths.input
-
-    def init(key: jax.Array, *, features: int, classes: int) -> CellParams:
-        memory_key, *keys = jax.random.split(key, 4)
-        probe = Inputs(*(jnp.zeros((size,)) for size in (features, classes, classes)))
-        sizes = _input_widths(probe, width, slots, compose, label_input)
-        params = PerController(
-            *(c.init(k, s) for c, k, s in zip(controllers, keys, sizes, strict=True))
-        )
-        rows = memory_lib.init(memory_key, slots=slots, width=width, scale=memory_scale)
-        return CellParams(rows, jnp.log(jnp.asarray(scale, rows.dtype)), params)
-
-    def initial_state(params: CellParams) -> NMNState:
-        usage = jnp.zeros((slots,), params.memory.dtype)
-        carries = PerController(*(each.carry() for each in controllers))
-        return NMNState(params.memory, usage, carries)
-
-    def step(
-        params: CellParams, state: NMNState, inputs: Inputs, taps: PerController
-    ) -> tuple[NMNState, Trace]:
-        features = label_input.features(inputs.features, inputs.previous)
-        input_carry, query = controllers.input.step(
-            params.controllers.input, state.carries.input, features
-        )
-        query = query + taps.input
-        weights = memory_lib.address(
-            state.memory, query, similarity=similarity, scale=jnp.exp(params.log_scale)
-        )
-        composed = compose(query, memory_lib.read(state.memory, weights), weights)
-        output_carry, output = controllers.output.step(
-            params.controllers.output, state.carries.output, composed
-        )
-        output = output + taps.output
-        written = label_input.output(output, inputs.label)
-        write_carry, update = controllers.write.step(
-            params.controllers.write, state.carries.write, written
-        )
-        update = update + taps.write
-        after = write_rule(state.memory, state.usage, weights, update)
-        carries = PerController(input_carry, output_carry, write_carry)
-        return NMNState(after.memory, after.usage, carries), Trace(
-            PerController(features, composed, written),
-            PerController(query, output, update),
-            weights,
-            after.weights,
-        )
-
-    return Cell(init, initial_state, step, controllers, width)
+    design = _Design(
+        controllers, slots, memory_scale, similarity, scale, write_rule, compose,
+        label_input,
+    )  # fmt: skip
+    return Cell(
+        functools.partial(_init, design),
+        functools.partial(_initial_state, design),
+        functools.partial(_step, design),
+        controllers,
+        widths.input,
+    )
 
 
-def _input_widths(
-    inputs: Inputs, width: int, slots: int, compose: Callable, label_input: Any
-) -> PerController:
+def _init(
+    design: _Design, key: jax.Array, *, features: int, classes: int
+) -> CellParams:
+    memory_key, *keys = jax.random.split(key, 4)
+    probe = Inputs(*(jnp.zeros((size,)) for size in (features, classes, classes)))
+    sizes = _input_widths(probe, design)
+    params = PerController(
+        *(c.init(k, s) for c, k, s in zip(design.controllers, keys, sizes, strict=True))
+    )
+    rows = memory_lib.init(
+        memory_key,
+        slots=design.slots,
+        width=design.controllers.input.width,
+        scale=design.memory_scale,
+    )
+    return CellParams(rows, jnp.log(jnp.asarray(design.scale, rows.dtype)), params)
+
+
+def _initial_state(design: _Design, params: CellParams) -> NMNState:
+    usage = jnp.zeros((design.slots,), params.memory.dtype)
+    carries = PerController(*(each.carry() for each in design.controllers))
+    return NMNState(params.memory, usage, carries)
+
+
+def _step(
+    design: _Design,
+    params: CellParams,
+    state: NMNState,
+    inputs: Inputs,
+    taps: PerController,
+) -> tuple[NMNState, Trace]:
+    """Query, address, read, answer, update, write (Eqs. 2-7), taps on the way."""
+    features = design.label_input.features(inputs.features, inputs.previous)
+    input_carry, query = design.controllers.input.step(
+        params.controllers.input, state.carries.input, features
+    )
+    query = query + taps.input
+    weights = memory_lib.address(
+        state.memory,
+        query,
+        similarity=design.similarity,
+        scale=jnp.exp(params.log_scale),
+    )
+    composed = design.compose(query, memory_lib.read(state.memory, weights), weights)
+    output_carry, output = design.controllers.output.step(
+        params.controllers.output, state.carries.output, composed
+    )
+    output = output + taps.output
+    written = design.label_input.output(output, inputs.label)
+    write_carry, update = design.controllers.write.step(
+        params.controllers.write, state.carries.write, written
+    )
+    update = update + taps.write
+    after = design.write_rule(state.memory, state.usage, weights, update)
+    carries = PerController(input_carry, output_carry, write_carry)
+    return NMNState(after.memory, after.usage, carries), Trace(
+        PerController(features, composed, written),
+        PerController(query, output, update),
+        weights,
+        after.weights,
+    )
+
+
+def _input_widths(inputs: Inputs, design: _Design) -> PerController:
     """Input width of each controller, found by tracing the shapes once."""
 
     def shapes(inputs: Inputs, output: jax.Array) -> PerController:
         return PerController(
-            label_input.features(inputs.features, inputs.previous),
-            compose(output, output, jnp.zeros((slots,))),
-            label_input.output(output, inputs.label),
+            design.label_input.features(inputs.features, inputs.previous),
+            design.compose(output, output, jnp.zeros((design.slots,))),
+            design.label_input.output(output, inputs.label),
         )
 
+    width = design.controllers.input.width
     traced = jax.eval_shape(shapes, inputs, jnp.zeros((width,)))
     return PerController(*(each.shape[0] for each in traced))
 

@@ -6,11 +6,12 @@ applied once to all images of a batch of episodes, outside `scan` and `vmap`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import linen
 from jaxtyping import Array, Float
 
@@ -110,20 +111,11 @@ def make_conv_encoder(
     convolve = formulation or default_formulation(channels)
 
     def init(key: jax.Array, shape: tuple[int, int] = image_shape) -> tuple[Any, Any]:
-        if tuple(shape) != tuple(image_shape):
-            raise ValueError(
-                f"init was given images of shape {tuple(shape)}, but this encoder was "
-                f"made for {tuple(image_shape)}; pass image_shape to make_conv_encoder."
-            )
-        inputs = (1,) + (channels,) * (layers - 1)
-        keys = jax.random.split(key, layers)
-        pairs = zip(keys, inputs, strict=True)
-        params = tuple(_init_block(k, i, channels) for k, i in pairs)
-        if norm != "running":
-            return params, ()
+        _check_shape(shape, image_shape)
+        params = _init_blocks(key, layers, channels)
         # Arrays of their own: a donated state must not hold the same buffer twice.
-        zeros, ones = jnp.zeros, jnp.ones
-        return params, tuple(Moments(zeros(channels), ones(channels)) for _ in params)
+        moments = [Moments(jnp.zeros(channels), jnp.ones(channels)) for _ in params]
+        return params, tuple(moments) if norm == "running" else ()
 
     def apply(
         params: tuple[Block, ...],
@@ -148,13 +140,24 @@ def make_conv_encoder(
             features = _normalise(pooled.maximum, moments, block, sign)
             used.append(moments)
         if norm == "running" and phase == "train":
-            stats = jax.tree.map(
-                lambda old, new: momentum * old + (1 - momentum) * new,
-                stats, tuple(used),
-            )  # fmt: skip
+            stats = optax.incremental_update(tuple(used), stats, 1 - momentum)
         return features.reshape(*images.shape[:2], -1), stats
 
     return Encoder(init, apply, rows * columns * channels)
+
+
+def _init_blocks(key: jax.Array, layers: int, channels: int) -> tuple[Block, ...]:
+    inputs = (1,) + (channels,) * (layers - 1)
+    pairs = zip(jax.random.split(key, layers), inputs, strict=True)
+    return tuple(_init_block(k, i, channels) for k, i in pairs)
+
+
+def _check_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if tuple(shape) != tuple(expected):
+        raise ValueError(
+            f"init was given images of shape {tuple(shape)}, but this encoder was made "
+            f"for {tuple(expected)}; pass image_shape to make_conv_encoder."
+        )
 
 
 def _check_encoder(norm: str, layers: int, image_shape: tuple[int, int]) -> None:
@@ -243,37 +246,8 @@ def make_dense(
     def apply(
         params: Any, inputs: Float[Array, "*batch inputs"]
     ) -> Float[Array, "*batch width"]:
-        return module().apply({"params": params}, inputs)
-
-    return Network(init, apply)
-
-
-def make_mlp(
-    widths: Sequence[int], activation: Callable[[jax.Array], jax.Array] = jax.nn.relu
-) -> Network:
-    """Dense layers of `widths` with `activation` between them, none after the last.
-
-    Raises:
-      ValueError: if `widths` is empty.
-    """
-    if not widths:
-        raise ValueError("make_mlp was given no widths; pass at least one.")
-    layers = [make_dense(width) for width in widths]
-
-    def init(key: jax.Array, input_width: int) -> tuple[Any, ...]:
-        keys = jax.random.split(key, len(layers))
-        inputs = (input_width, *widths[:-1])
-        return tuple(
-            layer.init(k, i) for layer, k, i in zip(layers, keys, inputs, strict=True)
-        )
-
-    def apply(
-        params: tuple[Any, ...], inputs: Float[Array, "*batch inputs"]
-    ) -> Float[Array, "*batch width"]:
-        hidden = layers[0].apply(params[0], inputs)
-        for layer, weights in zip(layers[1:], params[1:], strict=True):
-            hidden = layer.apply(weights, activation(hidden))
-        return hidden
+        output: Any = module().apply({"params": params}, inputs)
+        return output
 
     return Network(init, apply)
 
@@ -293,6 +267,7 @@ def make_lstm(width: int) -> Recurrent:
     def apply(
         params: Any, state: tuple[jax.Array, jax.Array], inputs: Float[Array, " inputs"]
     ) -> tuple[tuple[jax.Array, jax.Array], Float[Array, " width"]]:
-        return module().apply({"params": params}, state, inputs)
+        result: Any = module().apply({"params": params}, state, inputs)
+        return result
 
     return Recurrent(init, apply, carry)

@@ -10,6 +10,7 @@ time, both gradients as matrix products. Reverse mode of any order; no forward m
 from __future__ import annotations
 
 from functools import reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -116,9 +117,10 @@ def _shallow_backward(residuals: tuple, cotangent: jax.Array) -> tuple:
         # What went to none of the other three positions went to the first.
         products[0] = products[0] - products[1] - products[2] - products[3]
         shares = [each.reshape(4, 4, 1, -1) for each in products]
-        return (), sum(
+        total: Any = sum(
             shares[2 * a + b][a : a + 3, b : b + 3] for a in range(2) for b in range(2)
         )
+        return (), total
 
     _, kernel_cotangent = convolution.over_images(part, inputs, cotangent)
     # Nobody asks for it in training, and the compiler drops it then.
@@ -186,11 +188,11 @@ def _deep_backward(residuals: tuple, cotangent: Pooled) -> tuple:
             jnp.where(index == q, maximum, 0) + total + 2 * squares * value
             for q, value in enumerate(values)
         ]
-        outer = _keep(inside, outer)
-        outer = winograd.transform(winograd.A, [outer[:2], outer[2:]])
+        kept = _keep(inside, outer)
+        spread = winograd.transform(winograd.A, [kept[:2], kept[2:]])
         tiles = winograd.transform(winograd.B_TRANSPOSED, winograd.cut(inputs))
-        inner = winograd.transform(winograd.B, winograd.multiply(outer, kernels))
-        return winograd.paste(inner, height, width), winograd.correlate(tiles, outer)
+        inner = winograd.transform(winograd.B, winograd.multiply(spread, kernels))
+        return winograd.paste(inner, height, width), winograd.correlate(tiles, spread)
 
     inner, products = convolution.over_images(part, inputs, values, cotangent)
     return inner, winograd.restore_kernel(products)

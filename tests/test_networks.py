@@ -180,17 +180,8 @@ def test_lstm_equals_its_equations():
     chex.assert_trees_all_equal(cell.carry(), (jnp.zeros(4), jnp.zeros(4)))
 
 
-def test_dense_and_mlp():
+def test_dense_by_hand():
     dense = networks.make_dense(2, kernel_init=jax.nn.initializers.ones)
     params = dense.init(jax.random.key(0), 3)
     output = dense.apply(params, jnp.ones((4, 3)))
     np.testing.assert_array_equal(output, jnp.full((4, 2), 3))
-    mlp = networks.make_mlp((5, 2))
-    weights = mlp.init(jax.random.key(1), 3)
-    inputs = jax.random.normal(jax.random.key(2), (3,))
-    hidden = jnp.maximum(inputs @ weights[0]["kernel"], 0)
-    np.testing.assert_allclose(
-        mlp.apply(weights, inputs), hidden @ weights[1]["kernel"], rtol=1e-5, atol=1e-6
-    )
-    with pytest.raises(ValueError, match="no widths"):
-        networks.make_mlp(())
