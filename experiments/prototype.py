@@ -75,13 +75,7 @@ def make_learner(settings: presets.Settings, *, steps: int) -> Learner:
         )
         network = apply(optimizer, state.network, grads)
         accuracy = jnp.mean(losses.accuracy(answers, batch.query))
-        after = LearnerState(
-            TrainState(params, opt_state),
-            state.synthetic,
-            stats,
-            state.scale,
-            state.step + 1,
-        )
+        after = state._replace(network=network, stats=stats, step=state.step + 1)
         return after, {"loss": value, "accuracy": accuracy}
 
     return Learner(init, step, functools.partial(_predict, encoder))
