@@ -1,0 +1,1 @@
+"""What things cost, measured; every module is a command that prints JSON lines."""
