@@ -1,7 +1,6 @@
 """One step against its equations, unrolls against loops, windows against one stream."""
 
 import functools
-import itertools
 
 import chex
 import jax
@@ -58,7 +57,7 @@ def test_step_is_equations_two_to_seven(kinds):
     )
 
 
-COMBINATIONS = list(itertools.product(COMPOSE, LABELS))
+COMBINATIONS = list(zip(COMPOSE, LABELS, strict=True))
 
 
 @pytest.mark.parametrize(("compose", "label_input"), COMBINATIONS)
@@ -67,7 +66,7 @@ def test_unroll_is_a_loop_over_steps(compose, label_input):
     case = make_case(compose=compose, label_input=label_input)
     taps = tiny.filled(9, cell_lib.zero_taps(case.cell, T))
     found = tiny.unroll(case.cell, case.params, case.state, case.inputs, taps=taps)
-    step = jax.jit(case.cell.step)
+    step = tiny.jit(case.cell.step)
     state, traces = case.state, []
     for t in range(T):
         state, trace = step(case.params, state, at(case.inputs, t), at(taps, t))
@@ -80,7 +79,7 @@ def test_unroll_is_a_loop_over_steps(compose, label_input):
 def test_probe_asks_every_question_of_the_same_state():
     case = make_case("lstm")
     probed = tiny.probe(case.cell, case.params, case.state, case.inputs)
-    step = jax.jit(case.cell.step)
+    step = tiny.jit(case.cell.step)
     taps = at(cell_lib.zero_taps(case.cell, 1), 0)
     for t in range(T):
         _, alone = step(case.params, case.state, at(case.inputs, t), taps)
@@ -93,12 +92,12 @@ def test_replay_repeats_the_recorded_outputs(kinds):
     case = make_case(kinds, label_input="write")
     final, trace = tiny.unroll(case.cell, case.params, case.state, case.inputs)
     given = case.cell, case.params.controllers, case.state.carries
-    replay = jax.jit(cell_lib.replay, static_argnums=0)
+    replay = tiny.jit(cell_lib.replay, static_argnums=0)
     chex.assert_trees_all_close(
         replay(*given, trace.inputs), (final.carries, trace.outputs), rtol=0, atol=1e-15
     )
     probed = tiny.probe(case.cell, case.params, case.state, case.inputs)
-    replay_probe = jax.jit(cell_lib.replay_probe, static_argnums=0)
+    replay_probe = tiny.jit(cell_lib.replay_probe, static_argnums=0)
     chex.assert_trees_all_close(
         replay_probe(*given, probed.inputs), probed.outputs, rtol=0, atol=1e-15
     )
@@ -124,7 +123,7 @@ def test_gradient_does_not_cross_a_cut():
     first = jax.tree.map(lambda leaf: leaf[:2], case.inputs)
     second = jax.tree.map(lambda leaf: leaf[2:], case.inputs)
 
-    @functools.partial(jax.jit, static_argnums=1)
+    @functools.partial(tiny.jit, static_argnums=1)
     @jax.grad
     def gradient(features, border):
         state, _ = cell_lib.unroll(

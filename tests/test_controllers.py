@@ -119,6 +119,24 @@ def test_the_kernel_of_the_skip_is_an_argument(key, kind):
     np.testing.assert_array_equal(params["skip"], np.full((3, K), 0.5))
 
 
+def test_kernels_of_slots_of_key_and_value_by_hand(key):
+    """Slots of width 4: two numbers of key, two of value; two classes."""
+    output = controllers.make_output_kernel(2)(key, (10, 4))
+    query, recalled = jnp.array([1.0, 2, 3, 4]), jnp.array([5.0, 6, 7, 8])
+    given = jnp.concatenate([query, recalled, jnp.array([9.0, 9])])
+    np.testing.assert_array_equal(given @ output, [1, 2, 7, 8])
+    write = controllers.make_write_kernel(2)(key, (6, 4))
+    given = jnp.concatenate([given @ output, jnp.array([0.0, 1])])
+    np.testing.assert_array_equal(given @ write, [1, 2, 0, 2])
+    decoder = controllers.make_decoder_kernel(2)(key, (4, 2))
+    np.testing.assert_array_equal(given @ write @ decoder, [0, 2])
+
+
+def test_write_kernel_without_labels_passes_the_key_alone(key):
+    write = controllers.make_write_kernel(2)(key, (4, 4))
+    np.testing.assert_array_equal(jnp.arange(1.0, 5) @ write, [1, 2, 0, 0])
+
+
 def test_compose_by_hand():
     query, recalled = jnp.array([1.0, 2.0, 3.0, 4.0]), jnp.array([5.0, 6.0, 7.0, 8.0])
     weights = jnp.array([0.25, 0.75, 0.0])

@@ -52,9 +52,7 @@ def pull(model, params, back):
     return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), each)
 
 
-CASES = [(choices, 1 + index % 2) for index, choices in enumerate(tiny.COVER)] + [
-    (tiny.COVER[0], 2)
-]
+CASES = [(choices, 1 + index % 2) for index, choices in enumerate(tiny.COVER)]
 
 
 @pytest.mark.parametrize(("choices", "presentations"), CASES)
@@ -63,7 +61,7 @@ def test_true_cotangents_pulled_back_are_back_propagation(choices, presentations
     model = tiny.make_model(**choices, presentations=presentations)
     params, batch = tiny.model_params(1, model), tiny.make_batch(2)
 
-    @jax.jit
+    @tiny.jit
     def both():
         back = backprop(model, batch, params)
         return back.params.cell.controllers, pull(model, params, back)
@@ -78,7 +76,7 @@ def test_episode_taps_are_finite_differences():
     model = tiny.make_model(tiny.KINDS[1], label_input="write", presentations=2)
     params = tiny.model_params(1, model)
     batch = tiny.make_batch(2, episodes=1, queries=1)
-    found = jax.jit(lambda: backprop(model, batch, params).cotangents)()
+    found = tiny.jit(lambda: backprop(model, batch, params).cotangents)()
     features = encoded(model, params, batch)
     expected = tiny.finite_differences(
         lambda taps: episode_loss(model, batch, params, features, taps)[0],
@@ -100,15 +98,14 @@ def test_in_an_episode_the_last_support_write_is_heard_by_the_queries():
     assert np.all(np.asarray(back.cotangents.support.write) != 0)
 
 
-@pytest.mark.parametrize("presentations", [1, 2])
 @float64
-def test_every_gradient_of_a_step_is_a_finite_difference(presentations):
+def test_every_gradient_of_a_step_is_a_finite_difference():
     """Encoder, initial memory, addressing scale, controllers and decoder at once."""
-    model = tiny.make_model("linear", label_input="write", presentations=presentations)
+    model = tiny.make_model("linear", label_input="write", presentations=2)
     batch = tiny.make_batch(2)
     learner = learner_lib.make_learner(model, SILENT, optax.sgd(1.0), optax.sgd(1.0))
     state = tiny.learner_state(3, learner, model)
-    found = jax.jit(
+    found = tiny.jit(
         lambda: learner_lib.two_speeds(model, SILENT, state, batch, phase="train")
     )()
     taps = feedback_lib.batch_taps(model, batch)

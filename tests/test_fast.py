@@ -27,7 +27,7 @@ def make_signal(core="linear", seed=11, order=gradients.through, scale=0.4):
 
 def unroll(path, case, signal, *, rate=0.5, **options):
     rates = fast.init_rates(path, case.params.controllers, rate=rate)
-    run = jax.jit(functools.partial(fast.unroll, path, case.cell, signal=signal))
+    run = tiny.jit(functools.partial(fast.unroll, path, case.cell, signal=signal))
     inputs = options.pop("inputs", case.inputs)
     return run(
         params=case.params, rates=rates, state=options.pop("state", case.state),
@@ -159,7 +159,7 @@ def test_an_episode_is_a_loop(names, tensors, step_size, writer, kinds, core):
     state, weights, trace = unroll(path, case, signal, rate=0.3)
     merged = fast.merge(case.params.controllers, weights.controllers)
     found = (state, merged, trace)
-    expected = jax.jit(lambda: looped(path, case, signal, 0.3))()
+    expected = tiny.jit(lambda: looped(path, case, signal, 0.3))()
     chex.assert_trees_all_close(found, expected, rtol=1e-10)
     for name in ALL:
         before = getattr(case.params.controllers, name)

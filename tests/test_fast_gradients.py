@@ -66,7 +66,7 @@ def test_second_order_is_finite_differences(
     case = make_case(kinds, steps=3, label_input="write")
     at = learned(case, path, core)
     loss = lambda at: query_loss(case, path, core, at)  # noqa: E731
-    found = jax.jit(jax.grad(loss))(at)
+    found = tiny.jit(jax.grad(loss))(at)
     chex.assert_trees_all_close(
         found, tiny.finite_differences(loss, at), rtol=1e-6, atol=1e-9
     )
@@ -111,17 +111,17 @@ def test_first_order_is_a_detached_reference():
     path = fast.make_fast_path(PerController._fields, order="first")
     case = make_case("linear", steps=3, label_input="write")
     at = learned(case, path, "residual")
-    value, found = jax.jit(
+    value, found = tiny.jit(
         jax.value_and_grad(lambda at: query_loss(case, path, "residual", at))
     )(at)
-    same, expected = jax.jit(
+    same, expected = tiny.jit(
         jax.value_and_grad(lambda at: detached(case, path, "residual", at))
     )(at)
     np.testing.assert_allclose(value, same, rtol=1e-12)
     chex.assert_trees_all_close(found, expected, rtol=1e-9, atol=1e-12)
     # First and second order give the same answers, not the same gradients.
     second = path._replace(order=fast.ORDERS["second"])
-    value, exact = jax.jit(
+    value, exact = tiny.jit(
         jax.value_and_grad(lambda at: query_loss(case, second, "residual", at))
     )(at)
     np.testing.assert_allclose(value, same, rtol=1e-12)
@@ -135,7 +135,7 @@ def test_gradients_through_twenty_huge_normalised_updates_are_finite():
     case = make_case("linear", steps=20)
     params, rates, predictors = learned(case, path, "linear")
     huge = jax.tree.map(lambda leaf: 1e6 * leaf, predictors)
-    grads = jax.jit(jax.grad(lambda at: query_loss(case, path, "linear", at)))(
+    grads = tiny.jit(jax.grad(lambda at: query_loss(case, path, "linear", at)))(
         (params, rates, huge)
     )
     chex.assert_tree_all_finite(grads)

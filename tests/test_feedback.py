@@ -27,13 +27,13 @@ def step_gradients(model, chosen, *, seed=3, batch=None):
     state = tiny.learner_state(seed, learner, model)
     batch = tiny.make_batch(2) if batch is None else batch
     run = functools.partial(learner_lib.two_speeds, model, chosen, phase="train")
-    return jax.jit(run)(state, batch)
+    return tiny.jit(run)(state, batch)
 
 
 def logits(model, chosen, batch, *, seed=3, scale=0.3):
     learner = learner_lib.make_learner(model, chosen, optax.sgd(1.0), optax.sgd(1.0))
     state = tiny.learner_state(seed, learner, model, scale)
-    return jax.jit(learner.predict)(state, batch).logits
+    return tiny.jit(learner.predict)(state, batch).logits
 
 
 def controlled(control, **options):
@@ -72,41 +72,22 @@ def test_oracle_that_adds_doubles_the_controllers_gradient_alone():
 
 
 @float64
-def test_replaced_gradients_are_linear_in_what_the_predictors_say():
-    """ĝ of the queries reaches the controllers, and only through the predictions."""
-    model = tiny.make_model("linear")
-    found = step_gradients(model, tiny.make_feedback(rule="replace"))
-    run, said = found.back.aux, found.regression.predicted
-    count = run.logits.shape[0] * run.logits.shape[1]
-    given = jnp.concatenate(
-        [run.support.trace.inputs.output, run.query.inputs.output], 1
-    )
-    expected = jnp.einsum("bti,btk->ik", given, said.output) / count
-    np.testing.assert_allclose(
-        found.network.cell.controllers.output["kernel"], expected, rtol=1e-10
-    )
-    # The write controller is corrected at support steps alone.
-    given = run.support.trace.inputs.write
-    expected = jnp.einsum("bti,btk->ik", given, said.write) / count
-    np.testing.assert_allclose(
-        found.network.cell.controllers.write["kernel"], expected, rtol=1e-10
-    )
-
-
-@float64
-def test_shuffled_hears_what_was_meant_for_another_episode():
+def test_what_predictors_say_reaches_the_controllers_of_their_episode_or_shuffled():
+    """For h = x W: Σ x ĝᵀ over episodes and steps, ĝ of this or another episode."""
     model, batch = tiny.make_model("linear"), tiny.make_batch(2, episodes=3)
-    chosen = tiny.make_feedback(rule="replace")
-    shuffled = controlled("shuffled", rule="replace")
-    straight = step_gradients(model, chosen, batch=batch)
-    found = step_gradients(model, shuffled, batch=batch)
-    run, said = straight.back.aux, straight.regression.predicted
-    other = jnp.roll(said.write, 1, axis=0)
-    expected = jnp.einsum("bti,btk->ik", run.support.trace.inputs.write, other)
-    count = run.logits.shape[0] * run.logits.shape[1]
-    np.testing.assert_allclose(
-        found.network.cell.controllers.write["kernel"], expected / count, rtol=1e-10
+    straight = step_gradients(model, tiny.make_feedback(rule="replace"), batch=batch)
+    shuffled = step_gradients(
+        model, controlled("shuffled", rule="replace"), batch=batch
     )
+    run, said = straight.back.aux, straight.regression.predicted
+    given = feedback.joined(Stages(run.support.trace.inputs, run.query.inputs))
+    count = run.logits.shape[0] * run.logits.shape[1]
+    for found, roll in ((straight, 0), (shuffled, 1)):
+        for name in ALL:
+            told = jnp.roll(getattr(said, name), roll, axis=0)
+            expected = jnp.einsum("bti,btk->ik", getattr(given, name), told) / count
+            kernel = getattr(found.network.cell.controllers, name)["kernel"]
+            np.testing.assert_allclose(kernel, expected, rtol=1e-10)
 
 
 @float64
@@ -153,7 +134,7 @@ def test_during_warm_up_true_gradients_are_used_alone():
     learner = learner_lib.make_learner(model, chosen, optax.sgd(1.0), optax.sgd(1.0))
     state = tiny.learner_state(3, learner, model)
     run = functools.partial(learner_lib.two_speeds, model, chosen, phase="train")
-    run = jax.jit(run)
+    run = tiny.jit(run)
     for step in range(4):
         found = run(state._replace(step=jnp.asarray(step)), tiny.make_batch(2))
         true = found.back.params[0].cell.controllers
@@ -181,10 +162,10 @@ def test_predictors_walk_the_support_and_answer_each_query_from_there():
     one = tiny.drawn(1, chosen.predictor.init, K, C)
     predictors = PerController(*(tiny.filled(seed, one) for seed in range(3)))
     outputs = tiny.filled(5, feedback.batch_taps(model, batch))
-    found = jax.jit(
+    found = tiny.jit(
         lambda: feedback.predict_cotangents(model, chosen, predictors, outputs, batch)
     )()
-    step = jax.jit(chosen.predictor.step)
+    step = tiny.jit(chosen.predictor.step)
     for index, name in ((0, "output"), (1, "input")):
         carry = chosen.predictor.carry(K)
         hidden = getattr(outputs.support, name)[index]

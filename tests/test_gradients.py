@@ -45,7 +45,7 @@ def pull(case, back):
 def test_true_cotangents_pulled_back_are_back_propagation(choices):
     case = make_case(**choices)
 
-    @jax.jit
+    @tiny.jit
     def both():
         back = backprop(case)
         return back.params.controllers, pull(case, back)
@@ -59,7 +59,7 @@ def test_true_cotangents_pulled_back_are_back_propagation(choices):
 @float64
 def test_tap_cotangents_are_finite_differences(kinds):
     case = make_case(kinds, label_input="write", similarity="cosine")
-    back = jax.jit(lambda: backprop(case))()
+    back = tiny.jit(lambda: backprop(case))()
     expected = tiny.finite_differences(
         lambda taps: stream_loss(
             case, case.inputs, case.params, case.inputs.features, taps
@@ -72,7 +72,7 @@ def test_tap_cotangents_are_finite_differences(kinds):
 @float64
 def test_parameter_and_feature_gradients_are_finite_differences():
     case = make_case(KINDS[2], label_input="offset", write_rule="mann")
-    back = jax.jit(lambda: backprop(case))()
+    back = tiny.jit(lambda: backprop(case))()
     taps = cell_lib.zero_taps(case.cell, T)
     expected = tiny.finite_differences(
         lambda at: stream_loss(case, case.inputs, *at, taps)[0],
@@ -88,9 +88,9 @@ def test_the_same_under_vmap_jit_and_vmap_of_vjp():
     streams = [tiny.stream(seed) for seed in range(3)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *streams)
     run = lambda inputs: backprop(case, inputs)  # noqa: E731
-    alone = [jax.jit(run)(inputs) for inputs in streams]
+    alone = [tiny.jit(run)(inputs) for inputs in streams]
     expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
-    chex.assert_trees_all_close(jax.jit(jax.vmap(run))(stacked), expected, rtol=1e-10)
+    chex.assert_trees_all_close(tiny.jit(jax.vmap(run))(stacked), expected, rtol=1e-10)
     chex.assert_trees_all_close(run(streams[0]), alone[0], rtol=1e-10)
 
     def vjp_of_vmap(inputs):
@@ -101,7 +101,7 @@ def test_the_same_under_vmap_jit_and_vmap_of_vjp():
         )(inputs, taps)
         return jax.vjp(loss, taps)[1](jnp.ones((3,)))[0]
 
-    found = jax.jit(vjp_of_vmap)(stacked)
+    found = tiny.jit(vjp_of_vmap)(stacked)
     chex.assert_trees_all_close(found, expected.cotangents, rtol=1e-10)
 
 
@@ -109,7 +109,7 @@ def test_the_same_under_vmap_jit_and_vmap_of_vjp():
 @float64
 def test_write_cotangent_is_exactly_zero_at_the_last_step(write_rule):
     case = make_case(write_rule=write_rule, label_input="write")
-    back = jax.jit(lambda: backprop(case))()
+    back = tiny.jit(lambda: backprop(case))()
     np.testing.assert_array_equal(back.cotangents.write[-1], 0)
     assert np.all(np.any(np.asarray(back.cotangents.write[:-1]) != 0, axis=1))
 
@@ -117,7 +117,7 @@ def test_write_cotangent_is_exactly_zero_at_the_last_step(write_rule):
 @float64
 def test_a_window_of_one_step_gives_the_write_predictor_nothing():
     case = make_case(steps=1)
-    back = jax.jit(lambda: backprop(case))()
+    back = tiny.jit(lambda: backprop(case))()
     np.testing.assert_array_equal(back.cotangents.write, 0)
     assert np.any(back.cotangents.output)
 
@@ -133,7 +133,7 @@ def test_bootstrap_hands_the_last_write_exactly_the_prediction(steps):
         future = gradients.bootstrap(trace.outputs.write[-1], predicted)
         return loss + bootstrapped * future, (final, trace)
 
-    @jax.jit
+    @tiny.jit
     def run(bootstrapped):
         return gradients.backprop(
             functools.partial(forward, bootstrapped),
@@ -147,7 +147,7 @@ def test_bootstrap_hands_the_last_write_exactly_the_prediction(steps):
     assert all(jax.tree.leaves(learned))
     if steps == 1:
         assert not any(map(np.any, jax.tree.leaves(without.params.controllers.write)))
-    pulled = jax.jit(lambda: pull(case, run(1.0)))()
+    pulled = tiny.jit(lambda: pull(case, with_))()
     chex.assert_trees_all_close(pulled, with_.params.controllers, rtol=0, atol=1e-12)
 
 
@@ -164,7 +164,7 @@ def test_bootstrap_with_the_true_future_completes_the_write_gradient():
     """A cut before the last step, told the truth about it, loses nothing that flows
     through the last update alone."""
     case = make_case("stateless", write_rule="convex")
-    whole = jax.jit(lambda: backprop(case))()
+    whole = tiny.jit(lambda: backprop(case))()
     first = jax.tree.map(lambda leaf: leaf[:-1], case.inputs)
     truth = whole.cotangents.write[T - 2]
 
@@ -175,7 +175,7 @@ def test_bootstrap_with_the_true_future_completes_the_write_gradient():
         return share * loss + future, (final, trace)
 
     taps = cell_lib.zero_taps(case.cell, T - 1)
-    cut = jax.jit(
+    cut = tiny.jit(
         lambda: gradients.backprop(forward, case.params, first.features, taps)
     )()
     np.testing.assert_allclose(cut.cotangents.write[-1], truth, rtol=1e-14)

@@ -16,7 +16,7 @@ from nmn_jax import feedback as feedback_lib
 from nmn_jax import learner as learner_lib
 from nmn_jax.types import PerController
 
-PATH = fast.make_fast_path(PerController._fields)
+PATH = fast.make_fast_path(("output",))
 
 
 def setting(kinds="linear", *, seed=3, label_input="write", core="residual", **options):
@@ -27,10 +27,12 @@ def setting(kinds="linear", *, seed=3, label_input="write", core="residual", **o
     return model, chosen, tiny.learner_state(seed, learner, model)
 
 
+def plain_speeds(model, chosen):
+    return functools.partial(learner_lib.two_speeds, model, chosen, phase="train")
+
+
 def speeds(model, chosen):
-    return jax.jit(
-        functools.partial(learner_lib.two_speeds, model, chosen, phase="train")
-    )
+    return tiny.jit(plain_speeds(model, chosen))
 
 
 def with_predictors(state, predictors):
@@ -43,12 +45,12 @@ def with_predictors(state, predictors):
 def test_regression_gradients_are_finite_differences(core, scale):
     model, chosen, state = setting(core=core, scale=synthetic.SCALES[scale])
     batch = tiny.make_batch(2)
-    run = speeds(model, chosen)
+    run = plain_speeds(model, chosen)
 
     def loss(predictors):
         return run(with_predictors(state, predictors), batch).regression.loss
 
-    found = run(state, batch).synthetic.predictors
+    found = speeds(model, chosen)(state, batch).synthetic.predictors
     expected = tiny.finite_differences(loss, state.synthetic.params.predictors)
     chex.assert_trees_all_close(found, expected, rtol=1e-6, atol=1e-8)
 
@@ -94,7 +96,7 @@ def test_unheard_predictors_leave_the_network_unchanged_to_the_bit():
     learner = learner_lib.make_learner(
         model, tiny.make_feedback(), optax.adam(1e-2), optax.sgd(0.5)
     )
-    batch, step = tiny.make_batch(2), jax.jit(learner.step)
+    batch, step = tiny.make_batch(2), tiny.jit(learner.step)
     ends = []
     for scale in (0.0, 2.0):
         state = tiny.learner_state(3, learner, model, scale)
@@ -108,36 +110,49 @@ def test_unheard_predictors_leave_the_network_unchanged_to_the_bit():
 
 @float64
 def test_the_three_ways_predictors_learn():
-    """regress: Eq. 11 alone; meta: the query loss alone; both: their sum."""
+    """regress: Eq. 11 alone; both: also the query loss, as differences find it."""
     batch, found = tiny.make_batch(2), {}
-    for train in feedback_lib.TRAIN:
+    for train in ("regress", "both"):
         model, chosen, state = setting(label_input="none", fast=PATH, train=train)
         found[train] = speeds(model, chosen)(state, batch).synthetic
-    total = jax.tree.map(jnp.add, found["regress"].predictors, found["meta"].predictors)
-    chex.assert_trees_all_close(found["both"].predictors, total, rtol=1e-10)
-    # The rates hear the query loss however the predictors learn.
-    chex.assert_trees_all_close(found["regress"].rates, found["meta"].rates)
-    assert all(map(np.any, jax.tree.leaves(found["regress"].rates)))
     expected = tiny.finite_differences(
         functools.partial(query_loss, model, chosen, state, batch),
         state.synthetic.params,
     )
-    chex.assert_trees_all_close(found["meta"], expected, rtol=1e-6, atol=1e-9)
+    meta = jax.tree.map(
+        jnp.subtract, found["both"].predictors, found["regress"].predictors
+    )
+    chex.assert_trees_all_close(meta, expected.predictors, rtol=1e-6, atol=1e-9)
+    # The rates hear the query loss however the predictors learn.
+    for train in found:
+        chex.assert_trees_all_close(
+            found[train].rates, expected.rates, rtol=1e-6, atol=1e-9
+        )
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (PATH, {"regress": 10, "meta": 1, "both": 11}),
+        # Without a fast path the query loss does not depend on the predictors.
+        (None, {"regress": 10, "meta": 10, "both": 10}),
+    ],
+)
+def test_which_gradients_a_predictor_hears(path, expected):
+    one, ten = (PerController(*(jnp.array(value),) * 3) for value in (1.0, 10.0))
+    fed = feedback_lib.SyntheticParams(one, None)
+    regression = feedback_lib.Regression(None, ten, None, None, None)
+    heard = {}
+    for train in feedback_lib.TRAIN:
+        chosen = tiny.make_feedback(train=train, fast=path)
+        heard[train] = feedback_lib.predictor_gradient(chosen, fed, regression).output
+    assert heard == expected
 
 
 def query_loss(model, chosen, state, batch, fed):
     heard = state._replace(synthetic=state.synthetic._replace(params=fed))
     run = learner_lib.predict(model, chosen, heard, batch)
     return jnp.mean(losses.cross_entropy(run.logits, batch.query))
-
-
-@float64
-def test_without_a_fast_path_predictors_can_only_regress():
-    batch, found = tiny.make_batch(2), []
-    for train in feedback_lib.TRAIN:
-        model, chosen, state = setting(train=train)
-        found.append(speeds(model, chosen)(state, batch).synthetic)
-    chex.assert_trees_all_equal(*found)
 
 
 def test_unknown_choices_are_refused_with_the_list():

@@ -22,7 +22,7 @@ def episode(model, *, features=FEATURES, labels=LABELS, seed=1):
     taps = model_lib.zero_taps(
         model, len(labels), len(features) - len(labels), features.dtype
     )
-    run = jax.jit(
+    run = tiny.jit(
         lambda features, labels: model_lib.run_episode(
             model, model_lib.slow_support(model), params, features, labels, labels, taps
         )
@@ -133,7 +133,7 @@ def test_replayed_episode_repeats_what_was_recorded():
     model = tiny.make_model(tiny.KINDS[0], label_input="write", presentations=2)
     run = episode(model)
     replay = model_lib.replay_episode(model, run.support.trace, run.query)
-    found = jax.jit(replay)(tiny.model_params(1, model).cell.controllers)
+    found = tiny.jit(replay)(tiny.model_params(1, model).cell.controllers)
     chex.assert_trees_all_close(
         tuple(found),
         (run.support.trace.outputs, run.query.outputs),

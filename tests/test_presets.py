@@ -139,7 +139,7 @@ def test_untrained_recommended_model_is_a_matching_network(key):
     params, _ = model_lib.init(model, key)
     features, labels = tiny.normal(1, 6 + 4, tiny.D), tiny.one_hot([0, 2, 1, 1, 0, 2])
     taps = model_lib.zero_taps(model, 6, 4, jnp.float32)
-    run = jax.jit(
+    run = tiny.jit(
         functools.partial(model_lib.run_episode, model, model_lib.slow_support(model))
     )
     logits = run(params, features, labels, labels, taps).logits

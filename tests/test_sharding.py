@@ -17,7 +17,7 @@ def make():
     model = tiny.make_model("linear", label_input="write")
     chosen = tiny.make_feedback(rule="add", fast=fast.make_fast_path(("output",)))
     learner = learner_lib.make_learner(model, chosen, optax.sgd(1.0), optax.sgd(1.0))
-    return jax.jit(learner.step), tiny.learner_state(1, learner, model)
+    return tiny.jit(learner.step), tiny.learner_state(1, learner, model)
 
 
 def mesh_of(devices):

@@ -55,7 +55,7 @@ def test_predict_is_a_loop_and_a_probe_asks_once(core):
     start = synthetic.carries(predictor, K)
     found = synthetic.predict(predictor, params, start, outputs(), labels())
     asked = synthetic.predict_probe(predictor, params, start, outputs(), labels())
-    step = jax.jit(predictor.step)
+    step = tiny.jit(predictor.step)
     for name, carry in start._asdict().items():
         fresh, hidden = carry, getattr(outputs(), name)
         weights = getattr(params, name)

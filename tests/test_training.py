@@ -30,7 +30,7 @@ def test_step_is_traced_once_donates_its_state_and_reports():
     model = tiny.make_model(label_input="write")
     learner = make(model, **FAST)
     chex.clear_trace_counter()
-    step = jax.jit(chex.assert_max_traces(learner.step, n=1), donate_argnums=0)
+    step = tiny.jit(chex.assert_max_traces(learner.step, n=1), donate_argnums=0)
     state = tiny.learner_state(1, learner, model)
     like = jax.eval_shape(lambda: state)
     for seed in range(3):
@@ -50,7 +50,7 @@ def test_jitted_step_equals_the_eager_one():
     model = tiny.make_model("linear", label_input="write")
     learner = make(model, optax.sgd(1.0), optax.sgd(1.0), rule="add")
     state, batch = tiny.learner_state(1, learner, model), tiny.make_batch(2)
-    found = jax.jit(learner.step)(state, batch)
+    found = tiny.jit(learner.step)(state, batch)
     expected = learner.step(state, batch)
     chex.assert_trees_all_close(found, expected, rtol=1e-8, atol=1e-10)
 
@@ -60,9 +60,9 @@ def test_predict_answers_with_what_the_step_would_see():
     model = tiny.make_model("linear", label_input="write")
     learner = make(model)
     state, batch = tiny.learner_state(1, learner, model), tiny.make_batch(2)
-    logits = jax.jit(learner.predict)(state, batch).logits
+    logits = tiny.jit(learner.predict)(state, batch).logits
     assert logits.shape == batch.query.shape
-    _, metrics = jax.jit(learner.step)(state, batch)
+    _, metrics = tiny.jit(learner.step)(state, batch)
     loss = -jnp.mean(jnp.sum(batch.query * jax.nn.log_softmax(logits), axis=-1))
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-10)
 
@@ -76,7 +76,7 @@ def test_predictors_learn_a_fixed_batch(core):
     )
     state, batch = tiny.learner_state(1, learner, model), tiny.make_batch(2)
     network = state.network
-    step, first = jax.jit(learner.step), None
+    step, first = tiny.jit(learner.step), None
     for _ in range(150):
         state, metrics = step(state, batch)
         first = first or metrics
@@ -96,7 +96,7 @@ def test_the_network_learns_a_fixed_batch_with_either_way_in_for_labels(
     learner = make(model, optax.adam(2e-2), optax.adam(2e-2), **options)
     state = tiny.learner_state(1, learner, model)
     batch = tiny.make_batch(2, episodes=4)
-    step = jax.jit(learner.step)
+    step = tiny.jit(learner.step)
     for _ in range(150):
         state, metrics = step(state, batch)
     assert float(metrics["accuracy"]) > 0.8

@@ -48,6 +48,10 @@ COVER = tuple(
 )
 
 
+# Most of a test's time is the compiler's; these programs run once.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
 def float64(test):
     """Run a test with 64-bit numbers."""
 
@@ -150,8 +154,8 @@ def _make_case(wide: bool, kinds: Any, steps: int, options: tuple) -> Case:
     return Case(cell, params, state, stream(4, steps))
 
 
-unroll = jax.jit(cell_lib.unroll, static_argnums=0)
-probe = jax.jit(cell_lib.probe, static_argnums=0)
+unroll = jit(cell_lib.unroll, static_argnums=0)
+probe = jit(cell_lib.probe, static_argnums=0)
 
 
 def dense_encoder() -> networks.Encoder:
@@ -224,5 +228,5 @@ def finite_differences(function: Any, at: Any, *, step: float = 1e-5) -> Any:
         ahead = function(unravel(flat + step * direction))
         return (ahead - function(unravel(flat - step * direction))) / (2 * step)
 
-    each = jax.jit(lambda all: jax.lax.map(difference, all))
+    each = jit(lambda all: jax.lax.map(difference, all))
     return unravel(each(jnp.eye(len(flat), dtype=flat.dtype)))
