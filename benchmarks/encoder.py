@@ -1,10 +1,11 @@
 """The paper's encoder, forward and backward: the naive way and ours, in turn.
 
     python -m benchmarks.encoder --images 20 40 100 --repeats 15
-    NMN_CPU_TUNING=off python -m benchmarks.encoder      without experiments/runtime.py
 
-One JSON line per formulation and number of images of an episode: median milliseconds of
-a pass (gradient for all parameters, float32), the ratio naive / this (median of the
+Everything is measured twice: in a process as it starts by itself, where the naive way
+lives, and with the settings of experiments/runtime.py, which hasten the naive way too.
+One JSON line per setting, number of images and formulation: median milliseconds of a
+pass (gradient for all parameters, float32), the ratio naive / this (median of the
 ratios of neighbouring repetitions), the same ratio of processor time (which other work
 on the machine disturbs less), images/s, GFLOP/s of the plain convolution sums against a
 matrix product measured in the same run, and the largest relative difference of any
@@ -13,14 +14,11 @@ gradient from the naive one in float64.
 
 from __future__ import annotations
 
-from experiments import runtime
-
-if __name__ == "__main__":
-    runtime.prepare()
-
 import argparse
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -31,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import train_step
+from experiments import runtime
 from nmn_jax import networks
 from nmn_jax.data import glyphs
 
@@ -176,6 +175,12 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", type=int, default=[20])
     parser.add_argument("--repeats", type=int, default=15)
     given = parser.parse_args()
+    if runtime.SWITCH not in os.environ:
+        here = dict(os.environ)
+        for there in ({**here, runtime.SWITCH: "off"}, runtime.tuned(here)):
+            arguments = [sys.executable, *sys.orig_argv[1:]]
+            subprocess.run(arguments, env=there, check=True)
+        return
     for count in given.images:
         for line in measure(count, given.repeats):
             print(json.dumps(line), flush=True)

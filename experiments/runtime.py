@@ -15,10 +15,8 @@ import platform
 import sys
 
 SWITCH = "NMN_CPU_TUNING"
-ALLOCATOR = (
-    "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184:"
-    "glibc.malloc.arena_max=1"
-)
+# Huge pages: the passes over large arrays spend their time on page faults otherwise.
+ALLOCATOR = "glibc.malloc.hugetlb=1"
 XLA_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 # jaxlib versions in which a test saw the flag accepted.
 ACCEPTED = ("0.10.2",)

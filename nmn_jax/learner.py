@@ -207,15 +207,17 @@ def _inject(
         jax.tree.map(lambda g: g / count, heard), back.cotangents
     )
 
-    def pulled(support: Any, query: Any, cotangents: Stages) -> PerController:
-        return gradients.pull_controllers(
-            model_lib.replay_episode(model, support, query),
-            state.network.params.cell.controllers,
-            cotangents,
-        )
+    def replay(controllers: PerController) -> Stages:
+        return jax.vmap(
+            lambda support, query: model_lib.replay_episode(model, support, query)(
+                controllers
+            )
+        )(run.support.trace, run.query)
 
-    each = jax.vmap(pulled)(run.support.trace, run.query, cotangents)
-    synthetic_grads = jax.tree.map(lambda g: jnp.sum(g, axis=0), each)
+    # One pull-back of the whole batch: pulled back episode by episode, every step
+    # would add to one gradient per episode, which costs more than the rest.
+    slow = state.network.params.cell.controllers
+    synthetic_grads = gradients.pull_controllers(replay, slow, cotangents)
     return feedback_lib.blend(feedback, state.step, true, synthetic_grads)
 
 
