@@ -34,7 +34,7 @@ def main(run: settings_lib.Run, workdir: pathlib.Path | None, results_dir: str) 
       results_dir: where a copy of the result is put, "" for nowhere.
     """
     workdir = workdir or pathlib.Path("runs") / results.run_name(run)
-    results.claim(workdir, run)
+    results.claim(workdir, run, settings_lib.resolve(run))
     mesh = parallel.make_mesh()
     partition, split = sources.load(run.data)
     functions = fewshot.make_functions(run, mesh)

@@ -24,7 +24,8 @@ def series(found: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array([row["step"] for row in kept]), np.array(values)
 
 
-def _figure(**options: Any) -> tuple[Any, Any]:
+def subplots(**options: Any) -> tuple[Any, Any]:
+    """A figure and its axes, drawn without a screen."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -33,7 +34,8 @@ def _figure(**options: Any) -> tuple[Any, Any]:
     return pyplot.subplots(layout="constrained", **options)
 
 
-def _save(figure: Any, path: pathlib.Path) -> None:
+def save(figure: Any, path: pathlib.Path) -> None:
+    """Write a figure and forget it."""
     from matplotlib import pyplot
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +45,7 @@ def _save(figure: Any, path: pathlib.Path) -> None:
 
 def learning_curve(found: list[dict], result: dict, path: pathlib.Path) -> None:
     """Loss and accuracy in training, accuracy on validation characters, chance."""
-    figure, (left, right) = _figure(ncols=2, figsize=(10, 3.8))
+    figure, (left, right) = subplots(ncols=2, figsize=(10, 3.8))
     left.plot(*series(found, "loss"), color="0.4", lw=1)
     left.set(xlabel="training step", ylabel="query loss (nats)", yscale="log")
     steps, accuracy = series(found, "accuracy")
@@ -62,7 +64,7 @@ def learning_curve(found: list[dict], result: dict, path: pathlib.Path) -> None:
         f"synthetic gradients {result['sg']}: test {100 * result['accuracy']:.2f} ± "
         f"{100 * result['ci95']:.2f} %"
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def episodes(seen: dict[str, np.ndarray], path: pathlib.Path, count: int = 2) -> None:
@@ -75,7 +77,7 @@ def episodes(seen: dict[str, np.ndarray], path: pathlib.Path, count: int = 2) ->
     )
     count = min(count, len(labels))
     columns = shots + asked
-    figure, axes = _figure(
+    figure, axes = subplots(
         nrows=count * ways, ncols=columns, squeeze=False,
         figsize=(0.8 * columns + 1, 0.85 * count * ways + 0.6),
     )  # fmt: skip
@@ -93,7 +95,7 @@ def episodes(seen: dict[str, np.ndarray], path: pathlib.Path, count: int = 2) ->
     figure.suptitle(
         "support (grey frame), queries with the predicted class", fontsize=9
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def _glyph(axis: Any, image: np.ndarray, colour: str, title: str) -> None:
@@ -113,7 +115,7 @@ def addressing(seen: dict[str, np.ndarray], path: pathlib.Path) -> None:
         ("read at support steps", reads[0], "support step"),
         ("read by queries, by true class", reads[1], "query"),
     )
-    figure, axes = _figure(
+    figure, axes = subplots(
         ncols=3, figsize=(12, 3.6), sharey=True, width_ratios=(1, 1, 2)
     )
     for axis, (title, weights, name) in zip(axes, panels, strict=True):
@@ -125,12 +127,12 @@ def addressing(seen: dict[str, np.ndarray], path: pathlib.Path) -> None:
         axes[2].axvline(start - 0.5, color="w", lw=0.8)
     axes[0].set_ylabel("memory slot")
     figure.colorbar(shown, ax=axes, label="weight")
-    _save(figure, path)
+    save(figure, path)
 
 
 def synthetic(found: list[dict], result: dict, path: pathlib.Path) -> None:
     """Cosine and R² of synthetic against true cotangents, and the norms of both."""
-    figure, axes = _figure(ncols=3, figsize=(13, 3.8))
+    figure, axes = subplots(ncols=3, figsize=(13, 3.8))
     if result["sg"] == "off":
         figure.suptitle("synthetic gradients are off: norms of the true cotangents")
     for name, colour in COLOURS.items():
@@ -148,4 +150,4 @@ def synthetic(found: list[dict], result: dict, path: pathlib.Path) -> None:
         axis.set_xlabel("training step")
         axis.axhline(0, color="0.8", lw=0.8, zorder=0)
         axis.legend(fontsize=7)
-    _save(figure, path)
+    save(figure, path)

@@ -1,7 +1,7 @@
 """Redraw every picture and table from files alone.
 
 python -m experiments.report runs/mine              # pictures of a run
-python -m experiments.report results --readme README.md
+python -m experiments.report results --readme README.md --figures results/figures
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-from experiments import plots, tables
+from experiments import plots, rare_plots, rare_tables, tables
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -34,6 +34,16 @@ def draw_run(workdir: pathlib.Path) -> list[pathlib.Path]:
         return []
     folder = workdir / "figures"
     result = json.loads((workdir / "result.json").read_text())
+    DRAWERS.get(result["experiment"], _draw_episodes)(result, workdir, folder)
+    return sorted(folder.glob("*.png"))
+
+
+def _draw_stream(result: dict, workdir: pathlib.Path, folder: pathlib.Path) -> None:
+    del workdir
+    rare_plots.draw_run(result, folder)
+
+
+def _draw_episodes(result: dict, workdir: pathlib.Path, folder: pathlib.Path) -> None:
     found = plots.rows(workdir)
     seen = dict(np.load(workdir / "evidence.npz"))
     plots.learning_curve(found, result, folder / "learning_curve.png")
@@ -41,7 +51,48 @@ def draw_run(workdir: pathlib.Path) -> list[pathlib.Path]:
     if "query_weights" in seen:
         plots.addressing(seen, folder / "addressing.png")
         plots.synthetic(found, result, folder / "synthetic.png")
-    return sorted(folder.glob("*.png"))
+
+
+DRAWERS = {"rare_classes": _draw_stream}
+
+
+def all_tables(found: list[dict]) -> str:
+    """Everything the README shows, from results alone."""
+    rare = [each for each in found if each["experiment"] == "rare_classes"]
+    episodes = [each for each in found if each not in rare]
+    plain = [each for each in episodes if not each.get("study")]
+    parts = [tables.accuracies(plain)] if plain else []
+    parts.append(tables.published())
+    if len(plain) < len(episodes):
+        parts.append("**The effect of synthetic gradients** (same small budget)")
+        parts.append(tables.sg_effect(episodes))
+    if rare:
+        parts.append(rare_tables.everything(rare))
+    return "\n\n".join(parts) + "\n"
+
+
+def draw_study(found: list[dict], folder: pathlib.Path) -> list[pathlib.Path]:
+    """Figures 6 and 7 over all seeds of the rare-class results; their paths.
+
+    Raises:
+      ValueError: if there are no such results.
+    """
+    groups = rare_tables.grouped(
+        [each for each in found if each["experiment"] == "rare_classes"]
+    )
+    if not groups:
+        raise ValueError("no rare-class results to draw: run `experiments.sweep rare`")
+    heard = {
+        name: group
+        for name, group in groups.items()
+        if all(each["gradients"] for each in group) and "replay" not in name
+        and group[0]["control"] == "none"
+    }  # fmt: skip
+    period = next(iter(groups.values()))[0]["config"]["data"]["period"]
+    if heard:
+        rare_plots.magnitudes(heard, folder / "rare_gradients.png")
+    rare_plots.accuracy(groups, period, folder / "rare_accuracy.png")
+    return sorted(folder.glob("rare_*.png"))
 
 
 def fill_readme(text: str, content: str) -> str:
@@ -62,6 +113,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("paths", nargs="+", type=pathlib.Path)
     parser.add_argument("--readme", type=pathlib.Path, help="file to put tables into")
+    parser.add_argument(
+        "--figures", type=pathlib.Path, help="folder for the figures of studies"
+    )
     given = parser.parse_args()
     try:
         runs = [path for path in given.paths if (path / "metrics.jsonl").exists()]
@@ -72,7 +126,10 @@ def main() -> None:
         results = tables.load(
             [*others, *(run / "result.json" for run in runs if not others)]
         )
-        content = tables.all_tables(results)
+        content = all_tables(results)
+        if given.figures:
+            for picture in draw_study(results, given.figures):
+                print(picture)
         if given.readme:
             filled = fill_readme(given.readme.read_text(), content)
             beside = given.readme.with_suffix(".tmp")

@@ -15,7 +15,7 @@ import jax
 
 from experiments import fewshot, loop
 from experiments import settings as settings_lib
-from nmn_jax import fingerprint, parallel
+from nmn_jax import fingerprint, parallel, presets
 
 # How a run is tested and when it stops may change without making it another run.
 FREE = ("run.eval.", "run.train.minutes")
@@ -48,7 +48,7 @@ def announce(
         )
 
 
-def claim(workdir: pathlib.Path, run: settings_lib.Run) -> None:
+def claim(workdir: pathlib.Path, run: Any, settings: presets.Settings) -> None:
     """Write config.json (the run and the settings it resolves to), or find it there.
 
     Raises:
@@ -57,7 +57,7 @@ def claim(workdir: pathlib.Path, run: settings_lib.Run) -> None:
     """
     content = {
         "run": dataclasses.asdict(run),
-        "settings": dataclasses.asdict(settings_lib.resolve(run)),
+        "settings": dataclasses.asdict(settings),
     }
     path = workdir / "config.json"
     if path.exists():
@@ -109,24 +109,33 @@ def make_result(
     return {
         "experiment": "omniglot" if run.eval.kind == "episodes" else run.eval.kind,
         "method": run.method,
-        "preset": run.preset,
-        "sg": run.sg,
-        "control": run.control,
-        "label_input": settings.model.label_input,
-        "study": run.study,
         "ways": run.ways,
         "shots": run.shots,
         "data": run.data.source,
         "split": split,
-        "norm": settings.model.norm,
         "accuracy": tested["0"].accuracy,
         "ci95": tested["0"].ci95,
         "episodes": tested["0"].episodes,
         "adapted": {at: each._asdict() for at, each in tested.items()},
         "validation_accuracy": float(outcome.state.best.accuracy),
-        "seed": run.seed,
         "train_steps": outcome.step,
         "train_images": outcome.step * images,
+        **provenance(run, settings, outcome),
+    }
+
+
+def provenance(
+    run: Any, settings: presets.Settings, outcome: loop.Outcome
+) -> dict[str, Any]:
+    """What made a result: choices, seed, machine, time, code and command."""
+    return {
+        "preset": run.preset,
+        "sg": run.sg,
+        "control": run.control,
+        "label_input": settings.model.label_input,
+        "norm": settings.model.norm,
+        "study": run.study,
+        "seed": run.seed,
         "state_digest": state_digest(outcome.state),
         "wall_seconds": round(outcome.seconds, 1),
         "device": device_name(),
@@ -152,7 +161,8 @@ def write_result(result: dict[str, Any], workdir: pathlib.Path, copy_to: str) ->
         write_json(pathlib.Path(copy_to) / f"{workdir.name}.json", result)
     print(
         f"test accuracy {100 * result['accuracy']:.2f} ± {100 * result['ci95']:.2f} % "
-        f"({result['episodes']} episodes, {result['train_steps']} steps, "
+        f"({result['episodes']} {'images' if result['shots'] == 0 else 'episodes'}, "
+        f"{result['train_steps']} steps, "
         f"{result['wall_seconds']:.0f} s)"
     )
 

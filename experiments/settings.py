@@ -92,15 +92,4 @@ def resolve(run: Run) -> presets.Settings:
     settings = presets.preset(
         run.preset, ways=run.ways, shots=run.shots, sg=run.sg, control=run.control
     )
-    return dataclasses.replace(
-        settings,
-        model=_override(settings.model, run.model),
-        sg=_override(settings.sg, run.feedback),
-        optim=_override(settings.optim, run.optim),
-    )
-
-
-def _override(record: Any, given: dict[str, Any]) -> Any:
-    return dataclasses.replace(
-        record, **{name: value for name, value in given.items() if value is not None}
-    )
+    return presets.override(settings, model=run.model, sg=run.feedback, optim=run.optim)

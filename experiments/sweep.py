@@ -2,7 +2,7 @@
 
     python -m experiments.sweep sg_effect --results=results --jobs=2
 
-Every run is one `python -m experiments.omniglot` command, printed before it starts, so
+Every run is one command of an experiment, printed before it starts, so
 any row of a table can be made again alone. A run that was interrupted resumes.
 """
 
@@ -14,8 +14,9 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
+from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -71,12 +72,43 @@ def settings() -> Iterator[tuple[str, ...]]:
             )  # fmt: skip
 
 
-STUDIES = {"sg_effect": sg_effect, "settings": settings}
+def rare() -> Iterator[tuple[str, ...]]:
+    """Rare classes on MNIST: every use of synthetic gradients, controls, yardsticks.
+
+    Seeds are the outer loop, so that an interrupted study has some of everything.
+    """
+    replay = "--config.stream.replayed=10"
+    kinds = [
+        *(("nmn", "recommended", sg, control, ()) for sg, control in VARIANTS),
+        *(("nmn", "paper_fast_lr", sg, "none", ()) for sg in ("off", "both")),
+        *(("nmn", "recommended", sg, "none", (replay,)) for sg in ("off", "both")),
+        *(("cnn", "recommended", "off", "none", more) for more in ((), (replay,))),
+    ]
+    for seed, (method, preset, sg, control, more) in itertools.product(range(5), kinds):
+        yield (
+            "--config=mnist", f"--config.method={method}", f"--config.preset={preset}",
+            f"--config.sg={sg}", f"--config.control={control}",
+            f"--config.seed={seed}", "--config.study=rare", *more,
+        )  # fmt: skip
+
+
+class Study(NamedTuple):
+    """The experiment whose command runs, and the flags of every run."""
+
+    experiment: str
+    runs: Callable[[], Iterator[tuple[str, ...]]]
+
+
+STUDIES = {
+    "sg_effect": Study("omniglot", sg_effect),
+    "settings": Study("omniglot", settings),
+    "rare": Study("rare_classes", rare),
+}
 
 
 def name_of(flags: Iterable[str]) -> str:
     """A file name for a run: its flags that differ within a study."""
-    told = ("preset", "label_input", "sg", "control", "method", "seed")
+    told = ("preset", "label_input", "sg", "control", "method", "replayed", "seed")
     parts = [flag.split("=")[1] for flag in flags if flag.split("=")[0] == "--config"]
     for flag in flags:
         key, value = flag.split("=")
@@ -93,7 +125,7 @@ def run_one(
     if (results / f"{name}.json").exists():
         return 0
     command = [
-        sys.executable, "-m", "experiments.omniglot", *flags,
+        sys.executable, "-m", f"experiments.{STUDIES[study].experiment}", *flags,
         f"--workdir=runs/{name}", f"--results={results}",
     ]  # fmt: skip
     print("+", " ".join(["python", *command[1:]]), flush=True)
@@ -115,7 +147,7 @@ def main() -> None:
         help="runs at a time, each on a core of its own if more than one",
     )  # fmt: skip
     given = parser.parse_args()
-    queue = list(STUDIES[given.study]())
+    queue = list(STUDIES[given.study].runs())
     free = list(range(given.jobs)) if given.jobs > 1 else [-1]
 
     def next_one(flags: tuple[str, ...]) -> int:

@@ -157,14 +157,3 @@ def sg_effect(results: list[dict[str, Any]]) -> str:
         "against off",
     ]  # fmt: skip
     return table(header, rows)
-
-
-def all_tables(results: list[dict[str, Any]]) -> str:
-    """Everything the README shows, from results alone."""
-    plain = [each for each in results if not each.get("study")]
-    parts = [accuracies(plain)] if plain else []
-    parts.append(published())
-    if len(plain) < len(results):
-        parts.append("**The effect of synthetic gradients** (same small budget)")
-        parts.append(sg_effect(results))
-    return "\n\n".join(parts) + "\n"

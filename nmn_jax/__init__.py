@@ -16,6 +16,7 @@ from nmn_jax import memory as memory
 from nmn_jax import model as model
 from nmn_jax import networks as networks
 from nmn_jax import presets as presets
+from nmn_jax import replay as replay
 from nmn_jax import settings as settings
 from nmn_jax import signals as signals
 from nmn_jax import stream as stream

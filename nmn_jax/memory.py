@@ -179,6 +179,47 @@ def make_least_used_write(
     return rule
 
 
+def make_same_value_write(
+    *, key_width: int, threshold: float = 0.5, rate: float = 0.2
+) -> WriteRule:
+    """One slot for each value: the slot that holds it is moved, a new one gets a slot.
+
+    After Kaiser et al. (2017), who refresh a slot whose value is right and give any
+    other example the oldest slot. The first `key_width` numbers of a slot are its key,
+    the others its value. If the value of some slot has a cosine of at least `threshold`
+    with the update's, that slot moves by `rate` (Eq. 7 with a one-hot z); otherwise the
+    update takes the slot written least often. What is seen every day then wears out no
+    slot but its own, so that what was seen once is still there.
+
+    Gradients: the choice of the slot is piecewise constant and carries none.
+
+    Raises:
+      ValueError: if `rate` lies outside (0, 1], `threshold` outside [-1, 1], or
+        `key_width` is not positive (without a key part every slot would be its value).
+    """
+    if not (0 < rate <= 1 and -1 <= threshold <= 1 and key_width >= 1):
+        raise ValueError(
+            f"same-value write with key_width={key_width}, threshold={threshold}, "
+            f"rate={rate}: key_width must be at least 1, threshold lie in [-1, 1] and "
+            "rate in (0, 1]"
+        )
+
+    def rule(
+        memory: jax.Array, usage: jax.Array, weights: jax.Array, update: jax.Array
+    ) -> Written:
+        del weights
+        alike = cosine(memory[:, key_width:], update[key_width:])
+        known = (usage > 0) & (alike >= threshold)
+        refreshed = rate * jax.nn.one_hot(
+            jnp.argmax(jnp.where(known, alike, -jnp.inf)), len(usage), dtype=usage.dtype
+        )
+        taken = jax.nn.one_hot(jnp.argmin(usage), len(usage), dtype=usage.dtype)
+        chosen = jnp.where(jnp.any(known), refreshed, taken)
+        return Written(write(memory, chosen, update), usage + chosen, chosen)
+
+    return rule
+
+
 WRITE_RULES: dict[str, WriteRule] = {
     "convex": convex_write,
     "additive": additive_write,

@@ -20,6 +20,7 @@ from nmn_jax import learner as learner_lib
 from nmn_jax import memory as memory_lib
 from nmn_jax import model as model_lib
 from nmn_jax import networks, synthetic
+from nmn_jax import stream as stream_lib
 from nmn_jax.settings import (
     ModelSettings,
     OptimSettings,
@@ -105,6 +106,22 @@ def preset(
     )
 
 
+def override(settings: Settings, **changes: dict[str, Any]) -> Settings:
+    """Settings with fields replaced, by record (`model`, `sg`, `optim`); None is left.
+
+    Raises:
+      TypeError: for a field that there is not.
+    """
+    records = {
+        name: dataclasses.replace(
+            getattr(settings, name),
+            **{field: value for field, value in given.items() if value is not None},
+        )
+        for name, given in changes.items()
+    }
+    return dataclasses.replace(settings, **records)
+
+
 def pick(table: dict[str, Any], name: str, what: str) -> Any:
     """The entry of a table of choices.
 
@@ -138,12 +155,22 @@ def make_cell(settings: ModelSettings) -> cell_lib.Cell:
         memory_scale=settings.memory_scale,
         similarity=similarity,
         scale=settings.scale,
-        write_rule=pick(memory_lib.WRITE_RULES, settings.write_rule, "write rule"),
+        write_rule=make_write_rule(settings),
         compose=pick(controllers_lib.COMPOSE, settings.compose, "compose"),
         label_input=pick(
             controllers_lib.LABEL_INPUTS, settings.label_input, "label input"
         ),
     )
+
+
+def make_write_rule(settings: ModelSettings) -> memory_lib.WriteRule:
+    """A rule of `memory.WRITE_RULES`; with a key part also `same_value`."""
+    rules = dict(memory_lib.WRITE_RULES)
+    if settings.key_width:
+        rules["same_value"] = memory_lib.make_same_value_write(
+            key_width=settings.key_width
+        )
+    return pick(rules, settings.write_rule, "write rule")
 
 
 def make_encoder(settings: ModelSettings) -> networks.Encoder:
@@ -237,17 +264,33 @@ def scale_controllers(factor: float) -> optax.GradientTransformation:
     return optax.stateless(update)
 
 
+def make_optimizers(
+    optim: OptimSettings, *, steps: int
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """Of the network and of the predictors."""
+    network = make_optimizer(optim, optim.lr, steps=steps)
+    if optim.controller_factor != 1.0:
+        network = optax.chain(network, scale_controllers(optim.controller_factor))
+    return network, make_optimizer(optim, optim.predictor_lr, steps=steps)
+
+
 def make_learner(
     settings: Settings, *, classes: int, steps: int
 ) -> tuple[model_lib.Model, learner_lib.Learner]:
     """The model and its learner for `classes` ways and `steps` training steps."""
-    optim = settings.optim
-    network = make_optimizer(optim, optim.lr, steps=steps)
-    if optim.controller_factor != 1.0:
-        network = optax.chain(network, scale_controllers(optim.controller_factor))
-    predictors = make_optimizer(optim, optim.predictor_lr, steps=steps)
     model = make_model(settings.model, classes=classes)
-    learner = learner_lib.make_learner(
-        model, make_feedback(settings.sg), network, predictors
+    optimizers = make_optimizers(settings.optim, steps=steps)
+    return model, learner_lib.make_learner(
+        model, make_feedback(settings.sg), *optimizers
     )
-    return model, learner
+
+
+def make_stream_learner(
+    settings: Settings, *, classes: int, steps: int, target: str, carry: str
+) -> tuple[model_lib.Model, stream_lib.StreamLearner]:
+    """The same for a stream; `target` and `carry` as in `stream`."""
+    model = make_model(settings.model, classes=classes)
+    optimizers = make_optimizers(settings.optim, steps=steps)
+    return model, stream_lib.make_stream_learner(
+        model, make_feedback(settings.sg), *optimizers, target=target, carry=carry
+    )

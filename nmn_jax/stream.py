@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +30,15 @@ from nmn_jax.window import StreamState, Window
 
 class StreamLearner(NamedTuple):
     """init: `(key) -> StreamState`; step: `(state, window) -> (state, metrics)`;
-    predict: `(state, images [N, H, W]) -> logits [N, C]`, nothing changed."""
+    predict: `(state, images [N, H, W]) -> logits [N, C]`, nothing changed.
 
-    init: Callable[[jax.Array], StreamState]
-    step: Callable[[StreamState, Window], tuple[StreamState, dict[str, jax.Array]]]
-    predict: Callable[[StreamState, jax.Array], jax.Array]
+    The state is whatever `init` returns, a `StreamState` for `make_stream_learner`; it
+    has the number of steps taken as its field `step`.
+    """
+
+    init: Callable[[jax.Array], Any]
+    step: Callable[[Any, Window], tuple[Any, dict[str, jax.Array]]]
+    predict: Callable[[Any, jax.Array], jax.Array]
 
 
 Carry = Callable[[NMNState, NMNState], NMNState]

@@ -35,6 +35,7 @@ ORDER = [
     "learner",
     "window",
     "stream",
+    "replay",
     "adaptation",
     "presets",
 ]

@@ -220,3 +220,30 @@ def test_every_write_rule_moves_no_mass_beyond_its_weights(rule):
     still = memory.WRITE_RULES[rule](rows, jnp.zeros((L,)), 0 * weights, update)
     untouched = np.asarray(still.weights) == 0
     np.testing.assert_array_equal(still.memory[untouched], rows[untouched])
+
+
+def test_same_value_write_keeps_one_slot_for_each_value():
+    rule = memory.make_same_value_write(key_width=1, threshold=0.5, rate=0.25)
+    rows, usage = jnp.array([[9.0, 0.3, 0.1], [7.0, 0.0, 1.0]]), jnp.zeros(2)
+    unread = jnp.full((2,), 0.5)
+    # A slot that was never written holds no value, however much it looks like one.
+    first = rule(rows, usage, unread, jnp.array([1.0, 0.0, 2.0]))
+    np.testing.assert_array_equal(first.weights, [1.0, 0.0])
+    np.testing.assert_array_equal(first.memory[0], [1.0, 0.0, 2.0])
+    # The same value at another scale moves that slot by the rate, key and value.
+    second = rule(first.memory, first.usage, unread, jnp.array([5.0, 0.0, 4.0]))
+    np.testing.assert_allclose(second.weights, [0.25, 0.0])
+    np.testing.assert_allclose(second.memory[0], [2.0, 0.0, 2.5])
+    # Another value takes the slot written least often, the first stays as it is.
+    third = rule(second.memory, second.usage, unread, jnp.array([1.0, 3.0, 0.0]))
+    np.testing.assert_array_equal(third.weights, [0.0, 1.0])
+    np.testing.assert_array_equal(third.memory[0], second.memory[0])
+    np.testing.assert_allclose(third.usage, [1.25, 1.0])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"key_width": 0}, {"rate": 0.0}, {"rate": 1.5}, {"threshold": 2.0}]
+)
+def test_same_value_write_refuses_what_makes_no_sense(wrong):
+    with pytest.raises(ValueError, match="same-value write with"):
+        memory.make_same_value_write(**{"key_width": 1, **wrong})

@@ -13,9 +13,9 @@ import dataclasses
 import re
 
 import ml_collections
-from ml_collections import config_dict
 
 from experiments import settings
+from experiments.configs import placeholders
 from nmn_jax import settings as library
 
 
@@ -26,9 +26,9 @@ def get_config(variant: str = "quick") -> ml_collections.ConfigDict:
       ValueError: if the variant is neither `quick` nor `<N>way<S>shot`.
     """
     config = ml_collections.ConfigDict(dataclasses.asdict(settings.Run()))
-    config.model = _placeholders(library.ModelSettings)
-    config.feedback = _placeholders(library.SyntheticSettings)
-    config.optim = _placeholders(library.OptimSettings)
+    config.model = placeholders(library.ModelSettings)
+    config.feedback = placeholders(library.SyntheticSettings)
+    config.optim = placeholders(library.OptimSettings)
     if variant == "quick":
         return _quick(config)
     match = re.fullmatch(r"(\d+)way(\d+)shot", variant)
@@ -55,13 +55,3 @@ def _quick(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.eval.queries = 5
     config.eval.validation_episodes = 100
     return config
-
-
-def _placeholders(record: type) -> ml_collections.ConfigDict:
-    """Typed fields without a value: an override has to be of the preset's type."""
-    return ml_collections.ConfigDict(
-        {
-            field.name: config_dict.placeholder(type(field.default))
-            for field in dataclasses.fields(record)
-        }
-    )

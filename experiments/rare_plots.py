@@ -1,0 +1,85 @@
+"""Figures 6 and 7, of one run or of the seeds of a study; from result files alone."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from experiments import plots
+from nmn_jax.types import PerController
+
+KINDS = {
+    "synthetic": ("#D55E00", "predicted (SG)"),
+    "true": ("#0072B2", "true cotangent"),
+    "applied": ("0.5", "gradient applied to the controller"),
+}
+# Okabe and Ito's colours, to be told apart by everyone.
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00",
+           "#CC79A7", "#999999", "#882255")  # fmt: skip
+Groups = dict[str, list[dict[str, Any]]]
+
+
+def magnitudes(groups: Groups, path: pathlib.Path) -> None:
+    """Fig. 6: norms at the controllers' outputs, rare windows as dots.
+
+    A row per group, the median over its seeds.
+    """
+    figure, axes = plots.subplots(
+        nrows=len(groups), ncols=3, squeeze=False, sharex=True, sharey="row",
+        figsize=(13, 3.2 * len(groups) + 0.4),
+    )  # fmt: skip
+    for row, (name, results) in zip(axes, groups.items(), strict=True):
+        for axis, controller in zip(row, PerController._fields, strict=True):
+            found = [each["gradients"].get(controller, {}) for each in results]
+            _panel(axis, found)
+            axis.set(title=f"{name}: {controller} controller", yscale="log")
+        row[0].set_ylabel("mean norm over a window")
+    for axis in axes[-1]:
+        axis.set_xlabel("iteration")
+    axes[0, 0].legend(fontsize=7)
+    plots.save(figure, path)
+
+
+def _panel(axis: Any, found: list[dict]) -> None:
+    for kind, (colour, label) in KINDS.items():
+        each = [f[kind]["curve"] for f in found if kind in f]
+        # A silent predictor has norm zero, which no logarithmic axis shows.
+        if not each or not np.any([e["frequent"] for e in each]):
+            continue
+        often, seldom = (
+            np.median([e[what] for e in each], axis=0) for what in ("frequent", "rare")
+        )
+        axis.plot(each[0]["frequent_steps"], often, color=colour, lw=1, label=label)
+        axis.plot(each[0]["rare_steps"], seldom, "o", color=colour, ms=4)
+
+
+def accuracy(groups: Groups, period: int, path: pathlib.Path) -> None:
+    """Fig. 7: accuracy on rare and on frequent classes, mean and extremes of seeds."""
+    figure, axes = plots.subplots(ncols=2, figsize=(13, 4.6), sharey=True)
+    for axis, kind in zip(axes, ("rare", "frequent"), strict=True):
+        for (name, results), colour in zip(groups.items(), COLOURS, strict=False):
+            steps = results[0]["curves"]["steps"]
+            values = 100 * np.array([each["curves"][kind] for each in results])
+            axis.plot(steps, values.mean(0), color=colour, lw=1.2, label=name)
+            if len(values) > 1:
+                axis.fill_between(
+                    steps, values.min(0), values.max(0), color=colour, alpha=0.12, lw=0
+                )
+        for at in range(period, int(steps[-1]) + 1, period):
+            axis.axvline(at, color="0.85", lw=0.8, zorder=0)
+        axis.set(xlabel="iteration (a line at every rare window)", ylim=(-1, 101))
+        axis.set_title(f"unseen images of the {kind} classes, among all ten")
+    axes[0].set_ylabel("accuracy (%)")
+    axes[0].legend(fontsize=7, loc="upper left")
+    plots.save(figure, path)
+
+
+def draw_run(result: dict[str, Any], folder: pathlib.Path) -> None:
+    """Both figures of one run; a network without controllers has the second only."""
+    name = f"{result['method']} {result['preset']} {result['sg']}"
+    groups = {name: [result]}
+    if result["gradients"]:
+        magnitudes(groups, folder / "gradients.png")
+    accuracy(groups, result["config"]["data"]["period"], folder / "accuracy.png")

@@ -1,0 +1,208 @@
+"""Rare classes: what the stream brings, what is measured, and resume in mid-stream."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import (
+    cnn,
+    rare_classes,
+    rare_measures,
+    rare_settings,
+    rare_stream,
+    rare_tables,
+)
+from nmn_jax import presets
+from nmn_jax.window import Window
+
+SMALL = {"channels": 2, "width": 16, "key_width": 4, "slots": 12}
+RUN = rare_settings.Run(
+    data=rare_settings.Data("digits", period=5, held_out=300),
+    train=rare_settings.Train(steps=12, validate_every=5, checkpoint_every=4),
+    eval=rare_settings.Evaluate(images=50),
+    model=SMALL,
+)
+
+
+@pytest.fixture(scope="module")
+def sources():
+    return rare_stream.load(RUN.data, "test")
+
+
+def test_rare_windows_hold_the_other_classes_alone(sources):
+    draw = jax.jit(
+        lambda at: rare_stream.draw(
+            sources.pools, jax.random.key(0), at, period=5, batch=40
+        )
+    )
+    for at in range(1, 11):
+        kinds = np.asarray(draw(at).labels).argmax(axis=1)
+        assert np.all((kinds >= 5) == (at % 5 == 0))
+        assert len(set(kinds)) == 5
+    assert not np.array_equal(draw(1).images, draw(2).images)
+    assert float(jnp.max(draw(1).images)) <= 1.0
+
+
+def test_what_is_asked_is_in_no_window(sources):
+    held = rare_stream.load(RUN.data, "validation")
+    seen = {image.tobytes() for image in np.asarray(sources.pools.images)}
+    assert len(sources.pools.labels) == 1797 - 360 - 300
+    for part in (sources, held):
+        assert set(part.rare.labels) == {5, 6, 7, 8, 9}
+        assert set(part.frequent.labels) == {0, 1, 2, 3, 4}
+        for asked in (part.rare, part.frequent):
+            assert not seen & {image.tobytes() for image in asked.images}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"frequent": (0, 11)}, "name some of the classes"),
+        ({"frequent": tuple(range(10))}, "name some of the classes"),
+        ({"period": 1}, "data.period=1"),
+        ({"held_out": 5_000}, "data.held_out=5000"),
+        ({"source": "cifar"}, "choose one of"),
+    ],
+)
+def test_a_stream_that_cannot_be_is_refused(changed, said):
+    with pytest.raises(ValueError, match=said):
+        rare_stream.load(dataclasses.replace(RUN.data, **changed), "test")
+
+
+def test_a_score_counts_each_image_once_whatever_the_batch():
+    labels = np.array([0, 1, 2, 3, 4, 5, 6])
+    images = np.zeros((7, 28, 28), np.uint8)
+    images[:, 0, 0] = [0, 1, 2, 3, 0, 0, 0]
+
+    def predict(learner, images):
+        return jax.nn.one_hot(jnp.round(images[:, 0, 0] * 255).astype(int), 10)
+
+    functions = rare_stream.Functions(None, None, predict)
+    asked = rare_stream.Asked(images, labels)
+    for size in (1, 3, 7, 50):
+        found = rare_stream.score(functions, None, asked, size)
+        assert found.accuracy == pytest.approx(4 / 7)
+        assert found.episodes == 7
+
+
+def test_peaks_by_hand():
+    steps = np.arange(1, 21)
+    values = np.where(steps % 5 == 0, 6.0, 2.0)
+    values[0] = 100.0  # before half a period: left out
+    found = rare_measures.peaks(steps, values, 5)
+    kept = values[2:]
+    assert found["ratio"] == 3.0
+    assert found["among_highest"] == 1.0
+    assert found["variation"] == pytest.approx(kept.std() / kept.mean())
+    silent = rare_measures.peaks(steps, np.zeros(20), 5)
+    assert all(np.isnan(each) for each in silent.values())
+
+
+def test_curves_by_hand():
+    rare = {10: 0.0, 20: 0.6, 30: 0.2, 40: 0.8, 50: 0.4}
+    rows = [
+        {"step": step, "rare/accuracy": value, "frequent/accuracy": 1.0}
+        for step, value in rare.items()
+    ]
+    found = rare_measures.curves(rows, 20)
+    assert found["rare_mean"] == pytest.approx(0.5)
+    assert found["rare_after"] == pytest.approx(0.7)
+    assert found["rare_before"] == pytest.approx(0.2)
+
+
+def test_differences_are_between_the_same_seeds():
+    def results(values):
+        return [{"seed": seed, "accuracy": value} for seed, value in values.items()]
+
+    found = rare_tables.differences(
+        results({0: 0.5, 1: 0.7, 3: 0.9}), results({1: 0.6, 0: 0.1, 2: 0.0}),
+        lambda each: each["accuracy"],
+    )  # fmt: skip
+    np.testing.assert_allclose(found, [0.4, 0.1])
+
+
+def test_the_plain_network_steps_along_its_gradient():
+    settings = rare_settings.resolve(dataclasses.replace(RUN, sg="off"))
+    learner = cnn.make_learner(settings, classes=10, steps=10)
+    state = learner.init(jax.random.key(0))
+    draw = np.random.default_rng(0)
+    images = jnp.asarray(draw.random((6, 28, 28)), jnp.float32)
+    window = Window(images, jax.nn.one_hot(jnp.arange(6), 10))
+    after, measured = jax.jit(learner.step)(state, window)
+    # Adam's first step is the rate times the sign of the gradient. By hand: the head's
+    # bias has the gradient mean(softmax - label).
+    before = jax.nn.softmax(_train_logits(learner, settings, state, images))
+    expected = -1e-3 * np.sign(np.mean(before - window.labels, axis=0))
+    moved = after.network.params["head"]["bias"] - state.network.params["head"]["bias"]
+    np.testing.assert_allclose(moved, expected, rtol=1e-3)
+    assert measured["loss"] > 0 and after.step == 1
+
+
+def _train_logits(learner, settings, state, images):
+    """Of one window, normalised by its own moments, as in training."""
+    encoder = presets.make_encoder(settings.model)
+    features, _ = encoder.apply(
+        state.network.params["encoder"], state.stats, images[None],
+        supports=len(images), phase="train",
+    )  # fmt: skip
+    head = state.network.params["head"]
+    return features[0] @ head["kernel"] + head["bias"][None]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    place = tmp_path_factory.mktemp("rare")
+    return rare_classes.main(RUN, place / "run", str(place / "results")), place
+
+
+def test_a_run_leaves_result_pictures_and_every_iteration(finished):
+    result, place = finished
+    assert json.loads((place / "results" / "run.json").read_text()) == json.loads(
+        json.dumps(result)
+    )
+    assert result["curves"]["steps"] == [5, 10, 12]
+    true = result["gradients"]["output"]["true"]
+    assert true["curve"]["rare_steps"] == [5, 10]
+    drawn = {path.name for path in (place / "run" / "figures").iterdir()}
+    assert drawn == {"accuracy.png", "gradients.png"}
+    assert "nmn recommended, both" in rare_tables.everything([result])
+
+
+def test_interrupted_in_mid_stream_it_ends_the_same(finished, tmp_path, monkeypatch):
+    whole, _ = finished
+    made = rare_stream.make_functions
+
+    def breaking(run):
+        functions = made(run)
+
+        def step(state, pools):
+            if int(state.learner.step) == 7:
+                raise KeyboardInterrupt
+            return functions.step(state, pools)
+
+        return functions._replace(step=step)
+
+    monkeypatch.setattr(rare_stream, "make_functions", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        rare_classes.main(RUN, tmp_path, "")
+    monkeypatch.undo()
+    result = rare_classes.main(RUN, tmp_path, "")
+    assert result["state_digest"] == whole["state_digest"]
+    assert result["curves"] == whole["curves"]
+    assert result["gradients"] == whole["gradients"]
+
+
+def test_replay_and_the_plain_network_run_through_the_same_job(tmp_path):
+    stream = rare_settings.Stream(replayed=3)
+    run = dataclasses.replace(RUN, method="cnn", sg="off", stream=stream)
+    result = rare_classes.main(run, tmp_path, "")
+    assert result["gradients"] == {}
+    assert rare_tables.name_of(result) == "cnn + replay"
+    with pytest.raises(ValueError, match="method"):
+        rare_stream.make_learner(dataclasses.replace(run, method="svm"))
