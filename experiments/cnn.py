@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nmn_jax import losses, networks, presets
+from nmn_jax import builders, losses, networks, presets
 from nmn_jax.learner import TrainState, apply
 from nmn_jax.stream import StreamLearner
 from nmn_jax.window import Window
@@ -37,7 +37,7 @@ def make_learner(
     It answers the stream learner's three calls.
     """
     design = _Design(
-        presets.make_encoder(settings.model),
+        builders.make_encoder(settings.model),
         networks.make_dense(classes),
         presets.make_optimizers(settings.optim, steps=steps)[0],
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments import prototype
 from experiments import settings as settings_lib
-from nmn_jax import adaptation, losses, parallel, presets
+from nmn_jax import adaptation, builders, losses, parallel, presets
 from nmn_jax import learner as learner_lib
 from nmn_jax import model as model_lib
 from nmn_jax.data import episodes as episodes_lib
@@ -72,7 +72,7 @@ METHODS: dict[str, Callable[[settings_lib.Run], learner_lib.Learner]] = {
 
 def make_functions(run: settings_lib.Run, mesh: jax.sharding.Mesh) -> Functions:
     """Jitted training step and test answers of a run, episodes over the mesh."""
-    learner = presets.pick(METHODS, run.method, "method")(run)
+    learner = builders.pick(METHODS, run.method, "method")(run)
     parallel.check_divisible(mesh, run.train.episodes)
     sharding = parallel.episode_sharding(mesh)
 

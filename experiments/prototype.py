@@ -14,7 +14,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
-from nmn_jax import losses, presets, synthetic
+from nmn_jax import builders, losses, presets, synthetic
 from nmn_jax.feedback import Batch
 from nmn_jax.learner import Learner, LearnerState, TrainState, apply
 from nmn_jax.model import EpisodeRun
@@ -45,7 +45,7 @@ def _answer(
 
 def make_learner(settings: presets.Settings, *, steps: int) -> Learner:
     """The yardstick with the encoder and optimiser of `settings`."""
-    encoder = presets.make_encoder(settings.model)
+    encoder = builders.make_encoder(settings.model)
     optimizer = presets.make_optimizer(settings.optim, settings.optim.lr, steps=steps)
 
     run = functools.partial(_answer, encoder)

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments import cnn, fewshot
 from experiments import rare_settings as settings_lib
-from nmn_jax import losses, presets, replay
+from nmn_jax import builders, losses, presets, replay
 from nmn_jax.data import mnist
 from nmn_jax.stream import StreamLearner
 from nmn_jax.window import Window
@@ -75,14 +75,14 @@ def load(data: settings_lib.Data, part: str) -> Sources:
         all of them, or no image left to train on.
       FileNotFoundError: if MNIST is not at hand; says what to do.
     """
-    digits = presets.pick(DATA, data.source, "data.source")()
+    digits = builders.pick(DATA, data.source, "data.source")()
     _check(data, len(digits.train_labels))
     cut = len(digits.train_labels) - data.held_out
     parts = {
         "test": Asked(digits.test_images, digits.test_labels),
         "validation": Asked(digits.train_images[cut:], digits.train_labels[cut:]),
     }
-    asked = presets.pick(parts, part, "eval.part")
+    asked = builders.pick(parts, part, "eval.part")
     labels = digits.train_labels[:cut]
     often = np.isin(labels, data.frequent)
     pools = Pools(
@@ -150,7 +150,7 @@ def make_learner(run: settings_lib.Run) -> StreamLearner:
     Raises:
       ValueError: for an unknown method, preset or choice.
     """
-    learner = presets.pick(METHODS, run.method, "method")(run)
+    learner = builders.pick(METHODS, run.method, "method")(run)
     if not run.stream.replayed:
         return learner
     return replay.with_replay(

@@ -139,7 +139,7 @@ def sg_effect(results: list[dict[str, Any]]) -> str:
         if (each["sg"], each["control"]) == ("off", "none")
     }
     rows = []
-    names = ("preset", "label_input", "sg", "control")
+    names = ("preset", "norm", "label_input", "sg", "control")
     for key, group in sorted(_grouped(chosen, names).items()):
         values = [each["accuracy"] for each in group]
         gained = [
@@ -153,7 +153,7 @@ def sg_effect(results: list[dict[str, Any]]) -> str:
         mean = f"{_percent(sum(values) / len(values))} ± {_percent(spread)}"
         rows.append([*key, each_seed, mean, difference])
     header = [
-        "preset", "label input", "sg", "control", "accuracy % per seed", "mean",
+        "preset", "norm", "label input", "sg", "control", "accuracy % per seed", "mean",
         "against off",
     ]  # fmt: skip
     return table(header, rows)

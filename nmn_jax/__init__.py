@@ -4,6 +4,7 @@ Pure functions on one example; `jax.vmap` over episodes. See README.md for a tou
 """
 
 from nmn_jax import adaptation as adaptation
+from nmn_jax import builders as builders
 from nmn_jax import cell as cell
 from nmn_jax import controllers as controllers
 from nmn_jax import diagnostics as diagnostics

@@ -37,6 +37,7 @@ ORDER = [
     "stream",
     "replay",
     "adaptation",
+    "builders",
     "presets",
 ]
 # These know nothing of the memory network, and import one another in this order.

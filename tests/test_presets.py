@@ -11,7 +11,7 @@ import optax
 import pytest
 import tiny
 
-from nmn_jax import fast, feedback, presets
+from nmn_jax import builders, fast, feedback, presets
 from nmn_jax import model as model_lib
 
 WAYS, QUERIES = 3, 6
@@ -128,14 +128,14 @@ def test_a_key_that_leaves_no_room_for_labels_is_refused():
     settings = presets.preset("recommended", ways=5, shots=1).model
     narrow = dataclasses.replace(settings, width=68)
     with pytest.raises(ValueError, match="no room"):
-        presets.make_model(narrow, classes=5)
+        builders.make_model(narrow, classes=5)
 
 
 def test_untrained_recommended_model_is_a_matching_network(key):
     """Every example in its own slot, queries answered by their likeness to keys."""
     settings = presets.preset("recommended", ways=3, shots=2).model
     small = dataclasses.replace(settings, width=12, key_width=8, controller="stateless")
-    model = presets.make_model(small, classes=3)._replace(encoder=tiny.dense_encoder())
+    model = builders.make_model(small, classes=3)._replace(encoder=tiny.dense_encoder())
     params, _ = model_lib.init(model, key)
     features, labels = tiny.normal(1, 6 + 4, tiny.D), tiny.one_hot([0, 2, 1, 1, 0, 2])
     taps = model_lib.zero_taps(model, 6, 4, jnp.float32)
@@ -215,3 +215,29 @@ def test_off_has_no_second_path():
     path = presets.make_feedback(both.sg).fast
     assert path.controllers == ("output",) and path.tensors == ("skip",)
     assert path.writer is fast.slow_writes
+
+
+def test_a_memory_of_keys_needs_an_output_controller_that_sees_the_query():
+    settings = presets.preset("recommended", ways=5, shots=1).model
+    blind = dataclasses.replace(settings, compose="mem_only")
+    with pytest.raises(ValueError, match="key_width=64 with compose='mem_only'"):
+        builders.make_model(blind, classes=5)
+
+
+def test_one_slot_for_each_value_needs_keys():
+    settings = presets.preset("paper", ways=5, shots=1).model
+    flat = dataclasses.replace(settings, write_rule="same_value")
+    with pytest.raises(ValueError, match="unknown write rule 'same_value'"):
+        builders.make_model(flat, classes=5)
+    keyed = presets.preset("recommended", ways=5, shots=1).model
+    builders.make_model(dataclasses.replace(keyed, write_rule="same_value"), classes=5)
+
+
+def test_overrides_replace_what_is_given_and_leave_none():
+    settings = presets.preset("recommended", ways=5, shots=1)
+    found = presets.override(
+        settings, model={"width": 96, "slots": None}, optim={"clip": 0.0}
+    )
+    assert found.model == dataclasses.replace(settings.model, width=96)
+    assert found.optim == dataclasses.replace(settings.optim, clip=0.0)
+    assert found.sg == settings.sg

@@ -18,7 +18,7 @@ from experiments import (
     rare_stream,
     rare_tables,
 )
-from nmn_jax import presets
+from nmn_jax import builders
 from nmn_jax.window import Window
 
 SMALL = {"channels": 2, "width": 16, "key_width": 4, "slots": 12}
@@ -146,7 +146,7 @@ def test_the_plain_network_steps_along_its_gradient():
 
 def _train_logits(learner, settings, state, images):
     """Of one window, normalised by its own moments, as in training."""
-    encoder = presets.make_encoder(settings.model)
+    encoder = builders.make_encoder(settings.model)
     features, _ = encoder.apply(
         state.network.params["encoder"], state.stats, images[None],
         supports=len(images), phase="train",

@@ -45,8 +45,8 @@ def test_the_effect_is_against_off_with_the_same_seed():
         )
     ]  # fmt: skip
     _, _, fast, off = lines(tables.sg_effect(found))
-    assert fast[4] == "80.00, 70.00" and fast[6] == "+50.00"
-    assert off[6] == "+0.00"
+    assert fast[5] == "80.00, 70.00" and fast[7] == "+50.00"
+    assert off[7] == "+0.00"
 
 
 def test_what_is_no_result_is_named_with_what_it_lacks(tmp_path):
