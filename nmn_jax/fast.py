@@ -72,6 +72,7 @@ class FastPath(NamedTuple):
     order: see `ORDERS`; `first` treats the Jacobian and the SG's view of the controller
       as constants, so only ĝ and α carry the gradient of the query loss
     writer: whose weights write the memory, see `WRITERS`
+    keep: on a stream, the share of what was learned fast that outlives a window
     """
 
     controllers: tuple[str, ...]
@@ -79,6 +80,7 @@ class FastPath(NamedTuple):
     step_size: StepSize = normalised
     order: Order = gradients.through
     writer: Callable[[PerController, PerController], PerController] = fast_writes
+    keep: float = 0.0
 
 
 class FastWeights(NamedTuple):
@@ -95,12 +97,16 @@ def make_fast_path(
     step_size: str = "normalised",
     order: str = "second",
     writer: str = "fast",
+    keep: float = 0.0,
 ) -> FastPath:
     """A fast path by names.
 
     Raises:
-      ValueError: for an unknown controller, step size or order, or no controller.
+      ValueError: for an unknown controller, step size or order, no controller, or a
+        share to keep outside [0, 1].
     """
+    if not 0 <= keep <= 1:
+        raise ValueError(f"fast path with keep={keep}: must lie in [0, 1]")
     unknown = [name for name in controllers if name not in PerController._fields]
     if unknown or not controllers:
         raise ValueError(
@@ -120,6 +126,7 @@ def make_fast_path(
         STEP_SIZES[step_size],
         ORDERS[order],
         WRITERS[writer],
+        keep,
     )
 
 
@@ -168,6 +175,26 @@ def merge(slow: PerController, fast: PerController) -> PerController:
     return PerController(
         *(s if f is None else {**s, **f} for s, f in zip(slow, fast, strict=True))
     )
+
+
+def nothing_learned(path: FastPath, controllers: PerController) -> PerController:
+    """Zeros like the parameters that adapt, None for controllers that do not."""
+    return jax.tree.map(jnp.zeros_like, _chosen(path, controllers))
+
+
+def learned(
+    path: FastPath, controllers: PerController, weights: FastWeights
+) -> PerController:
+    """By how much fast weights differ from the slow ones they began as."""
+    slow = _chosen(path, controllers)
+    return jax.tree.map(jnp.subtract, weights.controllers, slow)
+
+
+def shifted(
+    path: FastPath, controllers: PerController, shift: PerController
+) -> PerController:
+    """The parameters that adapt, moved by what was learned earlier."""
+    return jax.tree.map(jnp.add, _chosen(path, controllers), shift)
 
 
 def start(path: FastPath, controllers: PerController, signal: Signal) -> FastWeights:
@@ -239,7 +266,8 @@ def unroll(
     """As `cell.unroll`, adapting after every step; targets are `[T, C]`.
 
     Returns the final state, the fast weights (pass them as `weights` to go on, or drop
-    them to reset) and the trace.
+    them to reset) and the trace of the fast weights; where slow weights write the
+    memory, `trace.writes` is theirs.
     """
     first = weights or start(path, params.controllers, signal)
     if taps is None:
@@ -251,13 +279,16 @@ def unroll(
         slow, adapted = params.controllers, weights.controllers
         merged = params._replace(controllers=merge(slow, adapted))
         writing = params._replace(controllers=path.writer(slow, merged.controllers))
-        after, trace = cell.step(writing, state, inputs, taps)
+        after, written = cell.step(writing, state, inputs, taps)
         _, heard = cell.step(merged, state, inputs, taps)
         carries, cotangents = signal.step(
             weights.signal, merged, state, inputs, heard, target
         )
         adapted = adapt(path, cell, slow, adapted, rates, state, heard, cotangents)
-        return (after, FastWeights(adapted, carries)), trace
+        # What is answered, predicted from and learned from is what was heard.
+        return (after, FastWeights(adapted, carries)), heard._replace(
+            writes=written.writes
+        )
 
     (final, adapted), trace = jax.lax.scan(
         body, (state, first), (inputs, targets, taps)

@@ -132,6 +132,7 @@ def make_feedback(settings: SyntheticSettings) -> feedback_lib.Feedback:
             step_size=settings.step_size,
             order=settings.order,
             writer=settings.writer,
+            keep=settings.keep,
         )
     control = "none" if settings.control == "double_rate" else settings.control
     return feedback_lib.Feedback(

@@ -31,7 +31,11 @@ class ModelSettings:
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSettings:
-    """The second feedback path; `use` is `off`, `decoupled`, `fast` or `both`."""
+    """The second feedback path; `use` is `off`, `decoupled`, `fast` or `both`.
+
+    keep: share of what is learned fast in a window of a stream that the next one
+      starts with; 0 forgets all of it
+    """
 
     use: str = "off"
     control: str = "none"
@@ -47,6 +51,7 @@ class SyntheticSettings:
     step_size: str = "plain"
     order: str = "first"
     writer: str = "fast"
+    keep: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ import optax
 
 from nmn_jax import cell as cell_lib
 from nmn_jax import diagnostics, gradients, losses, synthetic
+from nmn_jax import fast as fast_lib
 from nmn_jax import feedback as feedback_lib
 from nmn_jax import model as model_lib
 from nmn_jax import window as window_lib
@@ -91,6 +92,7 @@ def make_stream_learner(
             # A copy: a donated state must not hold the same buffer twice.
             jax.tree.map(jnp.copy, first),
             jnp.zeros((model.classes,)),
+            _nothing_learned(feedback, params),
             jnp.zeros((), jnp.int32),
         )
 
@@ -106,11 +108,12 @@ def make_stream_learner(
             found.regression.scale,
             gradients.stop(CARRIES[carry](fresh, found.back.aux.final)),
             window.labels[-1],
+            _kept(feedback, found.back.aux.fast),
             state.step + 1,
         )
         return after, _metrics(found, window)
 
-    return StreamLearner(init, step, functools.partial(predict, model))
+    return StreamLearner(init, step, functools.partial(predict, model, feedback))
 
 
 def _start(model: Model, feedback: Feedback, key: jax.Array) -> tuple:
@@ -124,12 +127,35 @@ def _start(model: Model, feedback: Feedback, key: jax.Array) -> tuple:
     return params, stats, fed
 
 
-def predict(model: Model, state: StreamState, images: jax.Array) -> jax.Array:
-    """Logits `[N, C]` of images `[N, H, W]`, each asked of the state as it is."""
+def _nothing_learned(feedback: Feedback, params: model_lib.ModelParams) -> Any:
+    if feedback.fast is None:
+        return None
+    return fast_lib.nothing_learned(feedback.fast, params.cell.controllers)
+
+
+def _kept(feedback: Feedback, learned: Any) -> Any:
+    """What the next window starts with of what was learned fast in this one."""
+    if feedback.fast is None:
+        return None
+    share = feedback.fast.keep
+    return gradients.stop(jax.tree.map(lambda each: share * each, learned))
+
+
+def predict(
+    model: Model, feedback: Feedback, state: StreamState, images: jax.Array
+) -> jax.Array:
+    """Logits `[N, C]` of images `[N, H, W]`, each asked of the state as it is.
+
+    The controllers that answer hold what was learned fast and kept.
+    """
     features, _, _ = window_lib.encode(model, state, images, "test")
     params = state.network.params
+    cell = params.cell
+    if feedback.fast is not None:
+        fast = fast_lib.shifted(feedback.fast, cell.controllers, state.fast)
+        cell = cell._replace(controllers=fast_lib.merge(cell.controllers, fast))
     asked = model_lib.query_inputs(features, state.previous[None])
-    trace = cell_lib.probe(model.cell, params.cell, state.carried, asked)
+    trace = cell_lib.probe(model.cell, cell, state.carried, asked)
     return model.decoder.apply(params.decoder, trace.outputs.output)
 
 

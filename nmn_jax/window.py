@@ -33,15 +33,18 @@ class StreamState(NamedTuple):
     scale: synthetic.Scale
     carried: NMNState
     previous: jax.Array  # [C], the last label seen
+    fast: Any  # what the fast path learned and kept, PerController; None without one
     step: jax.Array  # []
 
 
 class Ran(NamedTuple):
-    """One window: logits `[T, C]`, the trace and the state it ends in."""
+    """One window: logits `[T, C]`, the trace, the state it ends in, and by how much
+    the fast weights differ from the slow ones there (None without a fast path)."""
 
     logits: jax.Array
     trace: Trace
     final: NMNState
+    fast: Any
 
 
 def two_speeds(
@@ -81,18 +84,24 @@ def _run(
     """The window from the carried state, adapting on the way by a fast path if any."""
     previous = jnp.concatenate([state.previous[None], labels[:-1]])
     inputs = Inputs(features, labels, previous)
-    if feedback.fast is None:
+    path, learned = feedback.fast, None
+    if path is None:
         final, trace = cell_lib.unroll(
             model.cell, params.cell, state.carried, inputs, taps=taps
         )
     else:
-        signal = feedback_lib.make_signal(model, feedback, feedback.fast, params, fed)
-        final, _, trace = fast_lib.unroll(
-            feedback.fast, model.cell, params.cell, fed.rates, signal,
-            state.carried, inputs, feedback.control.labels(labels), taps=taps,
+        signal = feedback_lib.make_signal(model, feedback, path, params, fed)
+        slow = params.cell.controllers
+        begun = fast_lib.FastWeights(
+            fast_lib.shifted(path, slow, state.fast), signal.init()
+        )
+        final, weights, trace = fast_lib.unroll(
+            path, model.cell, params.cell, fed.rates, signal, state.carried, inputs,
+            feedback.control.labels(labels), weights=begun, taps=taps,
         )  # fmt: skip
+        learned = fast_lib.learned(path, slow, weights)
     logits = model.decoder.apply(params.decoder, trace.outputs.output)
-    return Ran(logits, trace, final)
+    return Ran(logits, trace, final, learned)
 
 
 def backprop(

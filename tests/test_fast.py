@@ -121,7 +121,7 @@ def looped(path, case, signal, rate):
             )
         )  # fmt: skip
         state = after
-        traces.append(trace)
+        traces.append(heard._replace(writes=trace.writes))
     return state, weights, jax.tree.map(lambda *steps: jnp.stack(steps), *traces)
 
 
@@ -234,6 +234,7 @@ def test_normalised_updates_survive_a_hundred_huge_cotangents(kinds):
         ({"controllers": ALL, "step_size": "huge"}, "normalised.*plain"),
         ({"controllers": ALL, "order": "third"}, "first.*second"),
         ({"controllers": ALL, "writer": "nobody"}, "fast.*slow"),
+        ({"controllers": ALL, "keep": 1.5}, "keep=1.5"),
     ],
 )
 def test_unknown_choices_are_refused_with_the_list(arguments, message):

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from nmn_jax import cell as cell_lib
-from nmn_jax import stream, window
+from nmn_jax import fast, stream, window
 from nmn_jax.types import Inputs
 from tests import tiny
 
@@ -57,6 +57,64 @@ def test_two_windows_are_one_long_one_going_forward():
     first, _ = learner.step(state, halves[0])
     second, _ = learner.step(first, halves[1])
     chex.assert_trees_all_close(second.carried, whole.carried, atol=1e-12)
+
+
+def frozen(keep):
+    """A learner with a fast path whose slow weights never move, and a state of it."""
+    path = fast.make_fast_path(
+        ("output", "write"), tensors=("skip",), writer="slow", keep=keep
+    )
+    heard = tiny.make_feedback(fast=path)
+    model = tiny.make_model("skip_lstm", label_input="write")
+    still = optax.set_to_zero()
+    learner = stream.make_stream_learner(model, heard, still, still)
+    state = drawn_state(learner)
+    return learner, state._replace(fast=tiny.blank(state.fast))
+
+
+@tiny.float64
+def test_what_is_learned_fast_and_kept_makes_two_windows_one_long_one():
+    learner, state = frozen(1.0)
+    long = a_window(0, 8)
+    halves = [stream.Window(*(leaf[part] for leaf in long)) for part in np.s_[:4, 4:]]
+    whole, _ = learner.step(state, long)
+    second, _ = learner.step(learner.step(state, halves[0])[0], halves[1])
+    chex.assert_trees_all_close(second.fast, whole.fast, atol=1e-12)
+    chex.assert_trees_all_close(second.carried, whole.carried, atol=1e-12)
+    assert np.abs(whole.fast.output["skip"]).max() > 1e-3
+    assert whole.fast.input is None
+
+
+@tiny.float64
+def test_a_share_is_kept_and_the_rest_forgotten():
+    learner, state = frozen(1.0)
+    whole, _ = learner.step(state, a_window(0, 4))
+    for keep in (0.0, 0.25):
+        learner, state = frozen(keep)
+        part, _ = learner.step(state, a_window(0, 4))
+        scaled = jax.tree.map(lambda each, keep=keep: keep * each, whole.fast)
+        chex.assert_trees_all_close(part.fast, scaled, atol=1e-14)
+
+
+@tiny.float64
+def test_answers_come_from_what_was_learned_fast():
+    learner, state = frozen(1.0)
+    after, _ = learner.step(state, a_window(0, 4))
+    images = tiny.normal(9, 3, tiny.SIDE, tiny.SIDE)
+    cell = after.network.params.cell
+    skip = {
+        name: {**getattr(cell.controllers, name), "skip":
+               getattr(cell.controllers, name)["skip"]
+               + getattr(after.fast, name)["skip"]}
+        for name in ("output", "write")
+    }  # fmt: skip
+    moved = cell._replace(controllers=cell.controllers._replace(**skip))
+    network = after.network._replace(params=after.network.params._replace(cell=moved))
+    by_hand = after._replace(network=network, fast=tiny.blank(after.fast))
+    found = learner.predict(after, images)
+    np.testing.assert_allclose(found, learner.predict(by_hand, images), atol=1e-12)
+    forgotten = after._replace(fast=tiny.blank(after.fast))
+    assert np.abs(found - learner.predict(forgotten, images)).max() > 1e-6
 
 
 @tiny.float64
