@@ -120,40 +120,38 @@ def make_skip_lstm(width: int, *, kernel: Kernel = identity_kernel) -> Controlle
     gain at zero makes the untrained controller linear (ReZero; Bachlechner et al.,
     2021).
     """
-    lstm = networks.make_lstm(width)
-
-    def init(key: jax.Array, input_width: int) -> dict[str, Any]:
-        lstm_key, skip_key = jax.random.split(key)
-        return {
-            "lstm": lstm.init(lstm_key, input_width),
-            "skip": kernel(skip_key, (input_width, width)),
-            "gain": jnp.zeros((width,)),
-        }
-
-    def step(params: dict[str, Any], carry: Any, inputs: jax.Array) -> tuple:
-        carry, recurrent = lstm.apply(params["lstm"], carry, inputs)
-        return carry, inputs @ params["skip"] + params["gain"] * recurrent
-
-    return Controller(init, lstm.carry, step, width)
+    return _beside_skip("lstm", networks.make_lstm(width), width, kernel)
 
 
 def make_stateless(width: int, *, kernel: Kernel = identity_kernel) -> Controller:
     """h = x W + g ⊙ tanh(x V + b): the ablation without recurrence."""
     dense = networks.make_dense(width)
 
+    def apply(params: Any, carry: tuple, inputs: jax.Array) -> tuple:
+        return carry, jnp.tanh(dense.apply(params, inputs))
+
+    inner = networks.Recurrent(dense.init, apply, lambda: ())
+    return _beside_skip("dense", inner, width, kernel)
+
+
+def _beside_skip(
+    name: str, inner: networks.Recurrent, width: int, kernel: Kernel
+) -> Controller:
+    """A linear skip, and `inner` beside it behind a gain that is 0 at first."""
+
     def init(key: jax.Array, input_width: int) -> dict[str, Any]:
-        dense_key, skip_key = jax.random.split(key)
+        inner_key, skip_key = jax.random.split(key)
         return {
-            "dense": dense.init(dense_key, input_width),
+            name: inner.init(inner_key, input_width),
             "skip": kernel(skip_key, (input_width, width)),
             "gain": jnp.zeros((width,)),
         }
 
-    def step(params: dict[str, Any], carry: tuple, inputs: jax.Array) -> tuple:
-        hidden = jnp.tanh(dense.apply(params["dense"], inputs))
+    def step(params: dict[str, Any], carry: Any, inputs: jax.Array) -> tuple:
+        carry, hidden = inner.apply(params[name], carry, inputs)
         return carry, inputs @ params["skip"] + params["gain"] * hidden
 
-    return Controller(init, lambda: (), step, width)
+    return Controller(init, inner.carry, step, width)
 
 
 CONTROLLERS: dict[str, Callable[[int, Kernel], Controller]] = {

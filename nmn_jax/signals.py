@@ -34,6 +34,9 @@ def synthetic_signal(
 ) -> Signal:
     """ĝ_c = SG_c(h_c, y): the paper's signal.
 
+    ĝ stays in the predictors' normalised units (targets are divided by their running
+    scale), so a fast step does not shrink with the loss; the learned rates absorb it.
+
     Gradients: `order` is `gradients.stop` where h is to be a constant for the
     predictor.
     """

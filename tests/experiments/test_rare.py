@@ -17,6 +17,7 @@ from experiments import (
     rare_settings,
     rare_stream,
     rare_tables,
+    report,
 )
 from nmn_jax import builders
 from nmn_jax.window import Window
@@ -172,6 +173,17 @@ def test_a_run_leaves_result_pictures_and_every_iteration(finished):
     drawn = {path.name for path in (place / "run" / "figures").iterdir()}
     assert drawn == {"accuracy.png", "gradients.png"}
     assert "nmn recommended, both" in rare_tables.everything([result])
+
+
+def test_a_study_is_drawn_and_told_from_results_alone(finished, tmp_path):
+    result, _ = finished
+    other = {**result, "seed": 1}
+    drawn = report.draw_study([result, other], tmp_path)
+    assert [p.name for p in drawn] == ["rare_accuracy.png", "rare_gradients.png"]
+    told = report.all_tables([result, other])
+    assert "| nmn recommended, both |" in told and "12 iterations of 10 images" in told
+    with pytest.raises(ValueError, match="no rare-class results"):
+        report.draw_study([{**result, "experiment": "omniglot"}], tmp_path)
 
 
 def test_interrupted_in_mid_stream_it_ends_the_same(finished, tmp_path, monkeypatch):
