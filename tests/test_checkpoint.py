@@ -119,8 +119,9 @@ def zero_a_block(step: pathlib.Path) -> None:
 
 
 def truncate(step: pathlib.Path) -> None:
-    path = max(step.glob("state/**/d/*"), key=lambda path: path.stat().st_size)
-    path.write_bytes(path.read_bytes()[:-40])
+    # All of them: which data file holds the arrays differs from one save to the next.
+    for path in step.glob("state/**/d/*"):
+        path.write_bytes(path.read_bytes()[:-40])
 
 
 def delete_the_manifest(step: pathlib.Path) -> None:
