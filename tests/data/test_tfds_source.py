@@ -103,10 +103,17 @@ def test_no_network_is_noticed_at_once(closed_port, tmp_path):
 
 
 def test_slow_name_look_up_does_not_hold_up(monkeypatch):
-    monkeypatch.setattr(socket, "create_connection", lambda *_: time.sleep(30))
+    over = threading.Event()
+
+    def look_up(*_):
+        over.wait(30)
+        raise socket.gaierror("no such host")
+
+    monkeypatch.setattr(socket, "create_connection", look_up)
     start = time.monotonic()
     assert not tfds_source.reachable("somewhere", 443, seconds=0.2)
     assert time.monotonic() - start < 2
+    over.set()
 
 
 def test_a_proxy_is_asked_instead_of_the_host(server, closed_port, monkeypatch):
