@@ -15,9 +15,8 @@ KINDS = {
     "true": ("#0072B2", "true cotangent"),
     "applied": ("0.5", "gradient applied to the controller"),
 }
-# Okabe and Ito's colours, to be told apart by everyone.
-COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00",
-           "#CC79A7", "#999999", "#882255")  # fmt: skip
+# Okabe and Ito's colours, to be told apart by everyone; dashed when they come again.
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7")
 Groups = dict[str, list[dict[str, Any]]]
 
 
@@ -55,25 +54,40 @@ def _panel(axis: Any, found: list[dict]) -> None:
         axis.plot(each[0]["rare_steps"], seldom, "o", color=colour, ms=4)
 
 
-def accuracy(groups: Groups, period: int, path: pathlib.Path) -> None:
-    """Fig. 7: accuracy on rare and on frequent classes, mean and extremes of seeds."""
-    figure, axes = plots.subplots(ncols=2, figsize=(13, 4.6), sharey=True)
-    for axis, kind in zip(axes, ("rare", "frequent"), strict=True):
-        for (name, results), colour in zip(groups.items(), COLOURS, strict=False):
-            steps = results[0]["curves"]["steps"]
-            values = 100 * np.array([each["curves"][kind] for each in results])
-            axis.plot(steps, values.mean(0), color=colour, lw=1.2, label=name)
-            if len(values) > 1:
-                axis.fill_between(
-                    steps, values.min(0), values.max(0), color=colour, alpha=0.12, lw=0
-                )
-        for at in range(period, int(steps[-1]) + 1, period):
-            axis.axvline(at, color="0.85", lw=0.8, zorder=0)
-        axis.set(xlabel="iteration (a line at every rare window)", ylim=(-1, 101))
-        axis.set_title(f"unseen images of the {kind} classes, among all ten")
-    axes[0].set_ylabel("accuracy (%)")
-    axes[0].legend(fontsize=7, loc="upper left")
+def accuracy(rows: dict[str, Groups], period: int, path: pathlib.Path) -> None:
+    """Fig. 7: accuracy on rare and on frequent classes, mean and extremes of seeds.
+
+    A row of panels per title, each with its own scale.
+    """
+    figure, axes = plots.subplots(
+        nrows=len(rows), ncols=2, squeeze=False, sharex=True,
+        figsize=(13, 4.2 * len(rows) + 0.4),
+    )  # fmt: skip
+    for row, (title, groups) in zip(axes, rows.items(), strict=True):
+        for axis, kind in zip(row, ("rare", "frequent"), strict=True):
+            for place, (name, results) in enumerate(groups.items()):
+                _curve(axis, results, kind, name, place)
+            steps = next(iter(groups.values()))[0]["curves"]["steps"]
+            for at in range(period, int(steps[-1]) + 1, period):
+                axis.axvline(at, color="0.85", lw=0.8, zorder=0)
+            axis.set_title(f"{title}: unseen images of the {kind} classes")
+        row[0].set_ylabel("accuracy among all ten (%)")
+        row[1].legend(fontsize=7, loc="lower right")
+    for axis in axes[-1]:
+        axis.set_xlabel("iteration (a line at every rare window)")
     plots.save(figure, path)
+
+
+def _curve(axis: Any, results: list[dict], kind: str, name: str, place: int) -> None:
+    again, which = divmod(place, len(COLOURS))
+    steps = results[0]["curves"]["steps"]
+    values = 100 * np.array([each["curves"][kind] for each in results])
+    axis.plot(steps, values.mean(0), color=COLOURS[which], lw=1.2, label=name,
+              linestyle=("-", "--")[again % 2])  # fmt: skip
+    if len(values) > 1:
+        axis.fill_between(
+            steps, values.min(0), values.max(0), color=COLOURS[which], alpha=0.12, lw=0
+        )
 
 
 def draw_run(result: dict[str, Any], folder: pathlib.Path) -> None:
@@ -82,4 +96,5 @@ def draw_run(result: dict[str, Any], folder: pathlib.Path) -> None:
     groups = {name: [result]}
     if result["gradients"]:
         magnitudes(groups, folder / "gradients.png")
-    accuracy(groups, result["config"]["data"]["period"], folder / "accuracy.png")
+    period = result["config"]["data"]["period"]
+    accuracy({name: groups}, period, folder / "accuracy.png")

@@ -9,8 +9,32 @@ from experiments import tables
 from nmn_jax.types import PerController
 
 Results = list[dict[str, Any]]
-# Against what a variant is measured: the baseline NMN, which hears no SG.
-BASELINE = "nmn recommended, off"
+VARIANTS = "the stream alone"
+CONTROLS = "controls"
+REPLAY = "with replay"
+# What is compared, seed by seed; the baseline NMN hears no SG and replays nothing.
+CONTRASTS = (
+    ("nmn recommended, decoupled", "nmn recommended, off"),
+    ("nmn recommended, fast", "nmn recommended, off"),
+    ("nmn recommended, both", "nmn recommended, off"),
+    ("nmn recommended, off (double_rate)", "nmn recommended, off"),
+    ("nmn recommended, both", "nmn recommended, both (zeroed)"),
+    ("nmn recommended, both", "nmn recommended, both (shuffled)"),
+    ("nmn recommended, both", "nmn recommended, both (oracle)"),
+    ("nmn paper_fast_lr, both", "nmn paper_fast_lr, off"),
+    ("nmn recommended, off", "cnn"),
+    ("nmn recommended, off + replay", "nmn recommended, off"),
+    ("nmn recommended, both + replay", "nmn recommended, off"),
+    ("nmn recommended, both + replay", "nmn recommended, off + replay"),
+    ("nmn recommended, off + replay", "cnn + replay"),
+)
+# Accuracies on unseen images of the rare classes.
+MEASURES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "rare %, mean of the curve": lambda each: each["curves"]["rare_mean"],
+    "just after rare windows": lambda each: each["curves"]["rare_after"],
+    "just before the next": lambda each: each["curves"]["rare_before"],
+    "at the end": lambda each: each["accuracy"],
+}
 
 
 def name_of(result: dict[str, Any]) -> str:
@@ -31,6 +55,16 @@ def grouped(results: Results) -> dict[str, Results]:
     return dict(sorted(groups.items()))
 
 
+def parted(groups: dict[str, Results]) -> dict[str, dict[str, Results]]:
+    """Variants, controls, and what replays, as far as there are any."""
+    parts: dict[str, dict[str, Results]] = {VARIANTS: {}, CONTROLS: {}, REPLAY: {}}
+    for name, group in groups.items():
+        replayed = group[0]["config"]["stream"]["replayed"]
+        other = VARIANTS if group[0]["control"] == "none" else CONTROLS
+        parts[REPLAY if replayed else other][name] = group
+    return {title: part for title, part in parts.items() if part}
+
+
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
@@ -47,43 +81,38 @@ def _told(
 
 
 def differences(
-    results: Results, others: Results, measure: Callable[[dict], float]
+    results: Results, others: Results, measure: Callable[[dict], float | None]
 ) -> list[float]:
-    """By how much results exceed others of the same seed."""
+    """By how much results exceed others of the same seed, where both are measured."""
     by_seed = {each["seed"]: measure(each) for each in others}
-    return [
-        measure(each) - by_seed[each["seed"]]
-        for each in results
-        if each["seed"] in by_seed
-    ]
+    pairs = [(measure(each), by_seed.get(each["seed"])) for each in results]
+    return [a - b for a, b in pairs if a is not None and b is not None]
 
 
-def _rare_mean(result: dict) -> float:
-    return result["curves"]["rare_mean"]
+def contrasts(results: Results) -> str:
+    """By how many points the first exceeds the second, over the seeds of both."""
+    groups = grouped(results)
+    rows = []
+    for first, second in CONTRASTS:
+        told = [
+            differences(groups.get(first, []), groups.get(second, []), measure)
+            for measure in MEASURES.values()
+        ]
+        if told[0]:
+            rows.append([first, second, *map(_told, told)])
+    return tables.table(["first", "second", *MEASURES], rows)
 
 
 def accuracies(results: Results) -> str:
     """Accuracy on unseen images of the rare classes, among all ten."""
-    groups = grouped(results)
-    base = groups.get(BASELINE, [])
     rows = []
-    for name, group in groups.items():
-        curves = [each["curves"] for each in group]
-        rows.append([
-            name,
-            _told([each["rare_mean"] for each in curves]),
-            _told(differences(group, base, _rare_mean)),
-            _told([each["rare_after"] for each in curves]),
-            _told([each["rare_before"] for each in curves]),
-            _told([each["accuracy"] for each in group]),
-            _told([each["frequent_accuracy"] for each in group]),
-            str(len(group)),
-        ])  # fmt: skip
-    header = [
-        "variant", "rare %, mean of the curve", f"against {BASELINE}",
-        "just after rare windows", "just before the next", "at the end",
-        "frequent %, at the end", "seeds",
-    ]  # fmt: skip
+    for name, group in grouped(results).items():
+        told = [
+            _told([measure(each) for each in group])
+            for measure in (*MEASURES.values(), lambda each: each["frequent_accuracy"])
+        ]
+        rows.append([name, *told, str(len(group))])
+    header = ["variant", *MEASURES, "frequent %, at the end", "seeds"]
     return tables.table(header, rows)
 
 
@@ -95,20 +124,29 @@ def peaks(results: Results) -> str:
             found = [each["gradients"].get(controller, {}) for each in group]
             if not all(found):
                 continue
-            rows.append([name, controller, *(
+            told = [
                 _told([each[kind][measure] for each in found], 1, 2)
                 for measure in ("ratio", "variation")
                 for kind in ("synthetic", "true", "applied")
-            )])  # fmt: skip
+            ]
+            steadier = [_steadier(**each) for each in found]
+            rows.append([name, controller, *told, _told(steadier, 1, 2)])
     header = [
         "variant", "controller", "ratio SG", "ratio true", "ratio applied",
-        "variation SG", "variation true", "variation applied",
+        "variation SG", "variation true", "variation applied", "true less SG",
     ]  # fmt: skip
     return tables.table(header, rows)
 
 
+def _steadier(synthetic: dict, true: dict, **_: dict) -> float | None:
+    """By how much the true cotangent varies more than the predicted one."""
+    if synthetic["variation"] is None or true["variation"] is None:
+        return None
+    return true["variation"] - synthetic["variation"]
+
+
 def everything(results: Results) -> str:
-    """Both tables with what they mean."""
+    """All tables with what they mean."""
     first = results[0]["config"]
     often = ", ".join(map(str, first["data"]["frequent"]))
     return "\n\n".join([
@@ -118,6 +156,9 @@ def everything(results: Results) -> str:
         f"{first['data']['period']} iterations; unseen images, ten-way; mean and 95 % "
         "interval over seeds)",
         accuracies(results),
+        "Differences in points between runs of the same seed; an interval without zero "
+        "is an effect beyond the accident of seeds:",
+        contrasts(results),
         "Norms at the controllers' outputs, predicted (SG) and true, and of the "
         "gradient applied to the controller: ratio = median on rare over median on "
         "frequent iterations; variation = standard deviation over mean.",

@@ -82,16 +82,13 @@ def draw_study(found: list[dict], folder: pathlib.Path) -> list[pathlib.Path]:
     )
     if not groups:
         raise ValueError("no rare-class results to draw: run `experiments.sweep rare`")
-    heard = {
-        name: group
-        for name, group in groups.items()
-        if all(each["gradients"] for each in group) and "replay" not in name
-        and group[0]["control"] == "none"
-    }  # fmt: skip
     period = next(iter(groups.values()))[0]["config"]["data"]["period"]
+    parts = rare_tables.parted(groups)
+    plain = parts.get(rare_tables.VARIANTS, {})
+    heard = {k: v for k, v in plain.items() if all(each["gradients"] for each in v)}
     if heard:
         rare_plots.magnitudes(heard, folder / "rare_gradients.png")
-    rare_plots.accuracy(groups, period, folder / "rare_accuracy.png")
+    rare_plots.accuracy(parts, period, folder / "rare_accuracy.png")
     return sorted(folder.glob("rare_*.png"))
 
 

@@ -126,6 +126,11 @@ def test_differences_are_between_the_same_seeds():
         lambda each: each["accuracy"],
     )  # fmt: skip
     np.testing.assert_allclose(found, [0.4, 0.1])
+    unmeasured = rare_tables.differences(
+        results({0: None, 1: 0.7}), results({0: 0.1, 1: None}),
+        lambda each: each["accuracy"],
+    )  # fmt: skip
+    assert unmeasured == []
 
 
 def test_the_plain_network_steps_along_its_gradient():
@@ -182,8 +187,40 @@ def test_a_study_is_drawn_and_told_from_results_alone(finished, tmp_path):
     assert [p.name for p in drawn] == ["rare_accuracy.png", "rare_gradients.png"]
     told = report.all_tables([result, other])
     assert "| nmn recommended, both |" in told and "12 iterations of 10 images" in told
+    assert "| nmn recommended, both | nmn recommended, off |" not in told
     with pytest.raises(ValueError, match="no rare-class results"):
         report.draw_study([{**result, "experiment": "omniglot"}], tmp_path)
+
+
+def test_variants_are_contrasted_seed_by_seed(finished):
+    result, _ = finished
+
+    def at(sg, seed, rare_mean):
+        curves = {**result["curves"], "rare_mean": rare_mean}
+        return {**result, "sg": sg, "seed": seed, "curves": curves}
+
+    told = rare_tables.contrasts([
+        at("both", 0, 0.50), at("both", 1, 0.70),
+        at("off", 0, 0.40), at("off", 1, 0.40),
+    ])  # fmt: skip
+    # By hand: mean of 10 and 30; 12.706 is Student's t for one degree of freedom.
+    half = 12.706 * np.std([10, 30], ddof=1) / np.sqrt(2)
+    line = f"| nmn recommended, both | nmn recommended, off | 20.00 ± {half:.2f} |"
+    assert line in told
+
+
+def test_every_variant_of_a_study_stands_in_one_row_of_panels(finished):
+    result, _ = finished
+    config = {**result["config"], "stream": {"replayed": 5}}
+    groups = rare_tables.grouped([
+        result, {**result, "control": "zeroed"}, {**result, "config": config},
+    ])  # fmt: skip
+    parts = rare_tables.parted(groups)
+    assert {title: list(part) for title, part in parts.items()} == {
+        rare_tables.VARIANTS: ["nmn recommended, both"],
+        rare_tables.CONTROLS: ["nmn recommended, both (zeroed)"],
+        rare_tables.REPLAY: ["nmn recommended, both + replay"],
+    }
 
 
 def test_interrupted_in_mid_stream_it_ends_the_same(finished, tmp_path, monkeypatch):
