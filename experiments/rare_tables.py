@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,15 +70,30 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _told(
-    measured: Sequence[float | None], factor: float = 100, digits: int = 2
-) -> str:
+def _plain(measured: Sequence[float | None]) -> str:
     """Mean ± half the 95 % interval over seeds (Student's t) that have the measure."""
     values = [each for each in measured if each is not None]
     if len(values) < 2:
-        return f"{factor * _mean(values):.{digits}f}" if values else "–"
+        return f"{_mean(values):.2f}" if values else "–"
+    return f"{_mean(values):.2f} ± {tables.interval(values, 0.0):.2f}"
+
+
+def _percent(measured: Sequence[float | None]) -> str:
+    return _plain([None if each is None else 100 * each for each in measured])
+
+
+def _factor(measured: Sequence[float | None]) -> str:
+    """Geometric mean and 95 % interval (Student's t of logarithms): ratios of norms
+    differ between seeds by factors."""
+    values = [math.log(each) for each in measured if each]
+    if not values:
+        return "–"
     half = tables.interval(values, 0.0)
-    return f"{factor * _mean(values):.{digits}f} ± {factor * half:.{digits}f}"
+    low, middle, high = (
+        f"{each:.0f}" if each >= 10 else f"{each:.2g}"
+        for each in (math.exp(_mean(values) + shift) for shift in (-half, 0.0, half))
+    )
+    return middle if len(values) < 2 else f"{middle} [{low}, {high}]"
 
 
 def differences(
@@ -99,7 +115,7 @@ def contrasts(results: Results) -> str:
             for measure in MEASURES.values()
         ]
         if told[0]:
-            rows.append([first, second, *map(_told, told)])
+            rows.append([first, second, *map(_percent, told)])
     return tables.table(["first", "second", *MEASURES], rows)
 
 
@@ -108,7 +124,7 @@ def accuracies(results: Results) -> str:
     rows = []
     for name, group in grouped(results).items():
         told = [
-            _told([measure(each) for each in group])
+            _percent([measure(each) for each in group])
             for measure in (*MEASURES.values(), lambda each: each["frequent_accuracy"])
         ]
         rows.append([name, *told, str(len(group))])
@@ -125,12 +141,12 @@ def peaks(results: Results) -> str:
             if not all(found):
                 continue
             told = [
-                _told([each[kind][measure] for each in found], 1, 2)
-                for measure in ("ratio", "variation")
+                tell([each[kind][measure] for each in found])
+                for measure, tell in (("ratio", _factor), ("variation", _plain))
                 for kind in ("synthetic", "true", "applied")
             ]
             steadier = [_steadier(**each) for each in found]
-            rows.append([name, controller, *told, _told(steadier, 1, 2)])
+            rows.append([name, controller, *told, _plain(steadier)])
     header = [
         "variant", "controller", "ratio SG", "ratio true", "ratio applied",
         "variation SG", "variation true", "variation applied", "true less SG",
@@ -161,6 +177,7 @@ def everything(results: Results) -> str:
         contrasts(results),
         "Norms at the controllers' outputs, predicted (SG) and true, and of the "
         "gradient applied to the controller: ratio = median on rare over median on "
-        "frequent iterations; variation = standard deviation over mean.",
+        "frequent iterations (geometric mean over seeds); variation = standard "
+        "deviation over mean.",
         peaks(results),
     ])  # fmt: skip

@@ -209,6 +209,21 @@ def test_variants_are_contrasted_seed_by_seed(finished):
     assert line in told
 
 
+def test_ratios_of_norms_are_averaged_as_factors(finished):
+    result, _ = finished
+
+    def at(seed, ratio):
+        each = {"ratio": ratio, "variation": 1.0}
+        gradients = {"output": dict.fromkeys(("synthetic", "true", "applied"), each)}
+        return {**result, "seed": seed, "gradients": gradients}
+
+    told = rare_tables.peaks([at(0, 10.0), at(1, 1000.0), at(2, 100.0)])
+    # By hand: logarithms to ten 1, 3, 2; 4.303 is Student's t for two degrees.
+    low, high = (10 ** (2 + sign * 4.303 / np.sqrt(3)) for sign in (-1, 1))
+    assert f"| 100 [{low:.2g}, {high:.0f}] |" in told
+    assert told.splitlines()[-1].endswith("| 0.00 ± 0.00 |")
+
+
 def test_every_variant_of_a_study_stands_in_one_row_of_panels(finished):
     result, _ = finished
     config = {**result["config"], "stream": {"replayed": 5}}
