@@ -23,6 +23,7 @@ CONTRASTS = (
     ("nmn recommended, both", "nmn recommended, both (shuffled)"),
     ("nmn recommended, both", "nmn recommended, both (oracle)"),
     ("nmn paper_fast_lr, both", "nmn paper_fast_lr, off"),
+    ("nmn recommended, off, rate 1e-07", "nmn recommended, off"),
     ("nmn recommended, off", "cnn"),
     ("nmn recommended, off + replay", "nmn recommended, off"),
     ("nmn recommended, both + replay", "nmn recommended, off"),
@@ -40,8 +41,9 @@ MEASURES: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 def name_of(result: dict[str, Any]) -> str:
     """What a run is called in tables and legends."""
-    replayed = result["config"]["stream"]["replayed"]
-    tail = " + replay" if replayed else ""
+    rate = result["config"]["optim"].get("lr")
+    tail = "" if rate is None else f", rate {rate:g}"
+    tail += " + replay" if result["config"]["stream"]["replayed"] else ""
     if result["method"] == "cnn":
         return f"cnn{tail}"
     control = "" if result["control"] == "none" else f" ({result['control']})"

@@ -9,6 +9,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +20,8 @@ from nmn_jax import fingerprint, parallel, presets
 
 # How a run is tested and when it stops may change without making it another run.
 FREE = ("run.eval.", "run.train.minutes")
+# Flags that say where files go on the machine of the run.
+PLACES = ("workdir", "results")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -189,8 +192,20 @@ def commit() -> str:
     return found.stdout.strip()
 
 
-def command() -> str:
+def command(given: Sequence[str] | None = None) -> str:
     """The command line that makes this result, with no path of this machine."""
-    module = pathlib.Path(sys.argv[0]).stem
-    given = [each for each in sys.argv[1:] if not each.startswith("--workdir")]
-    return " ".join(["python -m", f"experiments.{module}", *given])
+    module, *flags = sys.argv if given is None else given
+    return " ".join(
+        ["python -m", f"experiments.{pathlib.Path(module).stem}", *_placeless(flags)]
+    )
+
+
+def _placeless(flags: Iterable[str]) -> Iterator[str]:
+    """Flags but those that say where files go, in both spellings of their value."""
+    left = iter(flags)
+    for flag in left:
+        name, equals, _ = flag.partition("=")
+        if name.lstrip("-") not in PLACES:
+            yield flag
+        elif not equals:
+            next(left, None)

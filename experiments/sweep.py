@@ -76,15 +76,18 @@ def rare() -> Iterator[tuple[str, ...]]:
     """Rare classes on MNIST: every use of synthetic gradients, controls, yardsticks.
 
     Seeds are the outer loop, so that an interrupted study has some of everything; the
-    paper's own memory comes last.
+    paper's own memory, and one whose slow weights all but rest, come last.
     """
-    replay = "--config.stream.replayed=10"
+    replay, rest = "--config.stream.replayed=10", "--config.optim.lr=1e-7"
     first = [
         *(("nmn", "recommended", sg, control, ()) for sg, control in VARIANTS),
         *(("nmn", "recommended", sg, "none", (replay,)) for sg in ("off", "both")),
         *(("cnn", "recommended", "off", "none", more) for more in ((), (replay,))),
     ]
-    last = [("nmn", "paper_fast_lr", sg, "none", ()) for sg in ("off", "both")]
+    last = [
+        *(("nmn", "paper_fast_lr", sg, "none", ()) for sg in ("off", "both")),
+        ("nmn", "recommended", "off", "none", (rest,)),
+    ]
     for kinds in (first, last):
         for seed, kind in itertools.product(range(5), kinds):
             method, preset, sg, control, more = kind
@@ -112,7 +115,9 @@ STUDIES = {
 
 def name_of(flags: Iterable[str]) -> str:
     """A file name for a run: its flags that differ within a study."""
-    told = ("preset", "label_input", "sg", "control", "method", "replayed", "seed")
+    told = (
+        "preset", "label_input", "sg", "control", "method", "replayed", "lr", "seed",
+    )  # fmt: skip
     parts = [flag.split("=")[1] for flag in flags if flag.split("=")[0] == "--config"]
     for flag in flags:
         key, value = flag.split("=")

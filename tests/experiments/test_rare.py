@@ -268,5 +268,7 @@ def test_replay_and_the_plain_network_run_through_the_same_job(tmp_path):
     result = rare_classes.main(run, tmp_path, "")
     assert result["gradients"] == {}
     assert rare_tables.name_of(result) == "cnn + replay"
+    resting = {**result, "config": {**result["config"], "optim": {"lr": 1e-7}}}
+    assert rare_tables.name_of(resting) == "cnn, rate 1e-07 + replay"
     with pytest.raises(ValueError, match="method"):
         rare_stream.make_learner(dataclasses.replace(run, method="svm"))

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import plots, report, tables
+from experiments import plots, report, results, tables
 
 RESULT = {
     "experiment": "omniglot", "method": "nmn", "preset": "recommended", "sg": "fast",
@@ -99,3 +99,15 @@ def test_every_picture_is_drawn_from_files(tmp_path, sg):
     assert names == [
         "addressing.png", "episodes.png", "learning_curve.png", "synthetic.png",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [["--workdir=/a/b"], ["--results", "/a/b"]])
+def test_the_command_of_a_result_names_no_place_of_its_machine(place):
+    given = ["/a/omniglot.py", "--config=5way1shot", *place, "--config.seed=1"]
+    expected = "python -m experiments.omniglot --config=5way1shot --config.seed=1"
+    assert results.command(given) == expected
+
+
+def test_no_committed_result_names_a_place_of_its_machine():
+    committed = tables.load([results.ROOT / "results"])
+    assert committed and not [each for each in committed if "/" in each["command"]]

@@ -56,6 +56,8 @@ def test_a_result_that_is_there_is_left_alone(tmp_path, monkeypatch):
 
 def test_the_rare_study_has_five_seeds_of_everything_that_was_asked_for():
     runs = [parsed(flags, "rare_classes") for flags in sweep.rare()]
+    resting = [run for run in runs if run.optim["lr"]]
+    assert {(run.sg, run.optim["lr"]) for run in resting} == {("off", 1e-7)}
     plain = [run for run in runs if not run.stream.replayed and run.method == "nmn"]
     chosen = [run for run in plain if run.preset == "recommended"]
     assert {(run.sg, run.control) for run in chosen} == set(sweep.VARIANTS)
