@@ -33,7 +33,8 @@ def magnitudes(groups: Groups, path: pathlib.Path) -> None:
         for axis, controller in zip(row, PerController._fields, strict=True):
             found = [each["gradients"].get(controller, {}) for each in results]
             _panel(axis, found)
-            axis.set(title=f"{name}: {controller} controller", yscale="log")
+            axis.set_title(f"{name}: {controller} controller", fontsize=9)
+            axis.set_yscale("log")
         row[0].set_ylabel("mean norm over a window")
     for axis in axes[-1]:
         axis.set_xlabel("iteration")
