@@ -124,6 +124,7 @@ class _Journal:
         self._progress = metrics.Progress(plan.steps, start=at)
         self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
         self._shown: dict[str, float] = {}
+        self._warned = False
 
     def seconds(self) -> float:
         return self._before + time.monotonic() - self._begun
@@ -152,6 +153,7 @@ class _Journal:
         self._pending = None
         scalars = metrics.host_scalars(measured)
         metrics.check_finite(scalars, step=at, state=state)
-        diagnostics.warn_on_collapse(scalars, step=at)
+        # Once: collapsed slots stay equal, and a warning at every step is read by none.
+        self._warned = self._warned or diagnostics.warn_on_collapse(scalars, step=at)
         self._writer.write(at, scalars)
         self._shown = {name: scalars[name] for name in ("loss", "accuracy")}

@@ -86,7 +86,7 @@ def memory_health(
 
 
 def warn_on_collapse(scalars: Mapping[str, float], *, step: int) -> bool:
-    """One clear warning when all slots have become equal; returns whether it was."""
+    """A clear warning if all slots have become equal; returns whether they have."""
     spread = scalars.get("memory/spread")
     if spread is None or not spread < COLLAPSE:
         return False

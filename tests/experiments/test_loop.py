@@ -87,3 +87,14 @@ def test_numbers_that_are_not_finite_stop_it_by_name(tmp_path):
 def test_periods_have_to_fit_the_calls(tmp_path):
     with pytest.raises(ValueError, match="train.log_every=2 must be a positive multip"):
         train(tmp_path, PLAN._replace(steps_per_call=3))
+
+
+def test_collapsed_slots_are_told_once_in_a_run(tmp_path):
+    def collapsing(state):
+        after, measured = step(state)
+        return after, {**measured, "memory/spread": 1.0 * (after < 5)}
+
+    with pytest.warns(UserWarning, match="slot collapse") as said:
+        train(tmp_path, step=collapsing)
+    told = [each for each in said if "slot collapse" in str(each.message)]
+    assert len(told) == 1 and "at step 6" in str(told[0].message)
