@@ -44,13 +44,6 @@ def key() -> jax.Array:
     return jax.random.key(0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def forget_programs():
-    """Compiled programs of all modules together would take several GiB."""
-    yield
-    jax.clear_caches()
-
-
 @pytest.fixture(scope="session")
 def data_dir() -> pathlib.Path:
     """The folder of the real data sets."""
