@@ -112,11 +112,12 @@ def _damage_data(step: pathlib.Path, damaged: Callable[[bytes], bytes]) -> None:
 
 
 # Every way to damage step 2, given its directory.
-def flip_bytes(step: pathlib.Path) -> None:
-    # One in every 32, since some lie between what is read.
-    _damage_data(step, lambda content: bytes(
-        each ^ (place % 32 == 0) for place, each in enumerate(content)
-    ))  # fmt: skip
+def flip_a_byte(step: pathlib.Path) -> None:
+    def flipped(content: bytes) -> bytes:
+        half = len(content) // 2
+        return content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
+
+    _damage_data(step, flipped)
 
 
 def zero_a_block(step: pathlib.Path) -> None:
@@ -161,7 +162,7 @@ def other_checksum(step: pathlib.Path) -> None:
 
 
 DAMAGES = [
-    (flip_bytes, "step 2"),
+    (flip_a_byte, "step 2"),
     (zero_a_block, "step 2"),
     (truncate, "step 2"),
     (delete_the_manifest, "step 2: state cannot be read"),
@@ -181,7 +182,10 @@ def test_damage_is_named_and_the_one_before_is_used(tmp_path, damage, named):
     with checkpoint.Checkpoints(tmp_path) as saved:
         with pytest.warns(UserWarning, match="damaged checkpoint") as said:
             restored = saved.restore_latest(make_state())
-        assert [named in str(each.message) for each in said] == [True]
+        # Orbax leaves coroutines behind when it fails, which are told when collected.
+        told = [str(each.message) for each in said]
+        told = [each for each in told if "was never awaited" not in each]
+        assert [named in each for each in told] == [True]
         assert restored.step == 1
         assert restored.extra == {"seen": 1}
         assert_same(restored.state, make_state(1))
