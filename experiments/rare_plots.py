@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import plots
+from experiments import plots, rare_tables
 from nmn_jax.types import PerController
 
 KINDS = {
@@ -55,7 +55,7 @@ def _panel(axis: Any, found: list[dict]) -> None:
         axis.plot(each[0]["rare_steps"], seldom, "o", color=colour, ms=4)
 
 
-def accuracy(rows: dict[str, Groups], period: int, path: pathlib.Path) -> None:
+def accuracy(rows: dict[str, Groups], path: pathlib.Path) -> None:
     """Fig. 7: accuracy on rare and on frequent classes, mean and extremes of seeds.
 
     A row of panels per title, each with its own scale.
@@ -68,8 +68,9 @@ def accuracy(rows: dict[str, Groups], period: int, path: pathlib.Path) -> None:
         for axis, kind in zip(row, ("rare", "frequent"), strict=True):
             for place, (name, results) in enumerate(groups.items()):
                 _curve(axis, results, kind, name, place)
-            steps = next(iter(groups.values()))[0]["curves"]["steps"]
-            for at in range(period, int(steps[-1]) + 1, period):
+            first = next(iter(groups.values()))[0]
+            period = first["config"]["data"]["period"]
+            for at in range(period, first["curves"]["steps"][-1] + 1, period):
                 axis.axvline(at, color="0.85", lw=0.8, zorder=0)
             axis.set_title(f"{title}: unseen images of the {kind} classes")
         row[0].set_ylabel("accuracy among all ten (%)")
@@ -93,9 +94,7 @@ def _curve(axis: Any, results: list[dict], kind: str, name: str, place: int) -> 
 
 def draw_run(result: dict[str, Any], folder: pathlib.Path) -> None:
     """Both figures of one run; a network without controllers has the second only."""
-    name = f"{result['method']} {result['preset']} {result['sg']}"
-    groups = {name: [result]}
+    groups = rare_tables.grouped([result])
     if result["gradients"]:
         magnitudes(groups, folder / "gradients.png")
-    period = result["config"]["data"]["period"]
-    accuracy({name: groups}, period, folder / "accuracy.png")
+    accuracy(rare_tables.parted(groups), folder / "accuracy.png")

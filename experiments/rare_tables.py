@@ -86,7 +86,7 @@ def _percent(measured: Sequence[float | None]) -> str:
 
 def _factor(measured: Sequence[float | None]) -> str:
     """Geometric mean and 95 % interval (Student's t of logarithms): ratios of norms
-    differ between seeds by factors."""
+    differ between seeds by factors. A zero has no logarithm and is left out."""
     values = [math.log(each) for each in measured if each]
     if not values:
         return "–"

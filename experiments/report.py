@@ -82,13 +82,12 @@ def draw_study(found: list[dict], folder: pathlib.Path) -> list[pathlib.Path]:
     )
     if not groups:
         raise ValueError("no rare-class results to draw: run `experiments.sweep rare`")
-    period = next(iter(groups.values()))[0]["config"]["data"]["period"]
     parts = rare_tables.parted(groups)
     plain = parts.get(rare_tables.VARIANTS, {})
     heard = {k: v for k, v in plain.items() if all(each["gradients"] for each in v)}
     if heard:
         rare_plots.magnitudes(heard, folder / "rare_gradients.png")
-    rare_plots.accuracy(parts, period, folder / "rare_accuracy.png")
+    rare_plots.accuracy(parts, folder / "rare_accuracy.png")
     return sorted(folder.glob("rare_*.png"))
 
 

@@ -147,7 +147,7 @@ def provenance(
         "config": dataclasses.asdict(run),
         "settings": dataclasses.asdict(settings),
         "commit": commit(),
-        "command": command(),
+        "command": command(sys.argv),
     }
 
 
@@ -192,9 +192,9 @@ def commit() -> str:
     return found.stdout.strip()
 
 
-def command(given: Sequence[str] | None = None) -> str:
-    """The command line that makes this result, with no path of this machine."""
-    module, *flags = sys.argv if given is None else given
+def command(given: Sequence[str]) -> str:
+    """The command line that makes a result, with no path of this machine."""
+    module, *flags = given
     return " ".join(
         ["python -m", f"experiments.{pathlib.Path(module).stem}", *_placeless(flags)]
     )

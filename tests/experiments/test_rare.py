@@ -18,6 +18,8 @@ from experiments import (
     rare_stream,
     rare_tables,
     report,
+    results,
+    tables,
 )
 from nmn_jax import builders
 from nmn_jax.window import Window
@@ -207,6 +209,13 @@ def test_variants_are_contrasted_seed_by_seed(finished):
     half = 12.706 * np.std([10, 30], ddof=1) / np.sqrt(2)
     line = f"| nmn recommended, both | nmn recommended, off | 20.00 ± {half:.2f} |"
     assert line in told
+
+
+def test_every_contrast_is_between_variants_of_the_committed_study():
+    committed = tables.load([results.ROOT / "results"])
+    found = [each for each in committed if each["experiment"] == "rare_classes"]
+    contrasted = {name for pair in rare_tables.CONTRASTS for name in pair}
+    assert contrasted <= set(rare_tables.grouped(found))
 
 
 def test_ratios_of_norms_are_averaged_as_factors(finished):
