@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nmn_jax import networks
+from nmn_jax.nets import leaves
 
 Kernel = Callable[[jax.Array, tuple[int, int]], jax.Array]
 
@@ -109,7 +109,7 @@ def _halves(key_width: int, shape: tuple[int, int]) -> tuple[jax.Array, jax.Arra
 
 def make_lstm(width: int) -> Controller:
     """The paper's controller: one LSTM cell of K units."""
-    lstm = networks.make_lstm(width)
+    lstm = leaves.make_lstm(width)
     return Controller(lstm.init, lstm.carry, lstm.apply, width)
 
 
@@ -120,22 +120,22 @@ def make_skip_lstm(width: int, *, kernel: Kernel = identity_kernel) -> Controlle
     gain at zero makes the untrained controller linear (ReZero; Bachlechner et al.,
     2021).
     """
-    return _beside_skip("lstm", networks.make_lstm(width), width, kernel)
+    return _beside_skip("lstm", leaves.make_lstm(width), width, kernel)
 
 
 def make_stateless(width: int, *, kernel: Kernel = identity_kernel) -> Controller:
     """h = x W + g ⊙ tanh(x V + b): the ablation without recurrence."""
-    dense = networks.make_dense(width)
+    dense = leaves.make_dense(width)
 
     def apply(params: Any, carry: tuple, inputs: jax.Array) -> tuple:
         return carry, jnp.tanh(dense.apply(params, inputs))
 
-    inner = networks.Recurrent(dense.init, apply, lambda: ())
+    inner = leaves.Recurrent(dense.init, apply, lambda: ())
     return _beside_skip("dense", inner, width, kernel)
 
 
 def _beside_skip(
-    name: str, inner: networks.Recurrent, width: int, kernel: Kernel
+    name: str, inner: leaves.Recurrent, width: int, kernel: Kernel
 ) -> Controller:
     """A linear skip, and `inner` beside it behind a gain that is 0 at first."""
 

@@ -15,7 +15,7 @@ CONTROLLERS = ("input", "output", "write")
 
 
 class PerController(NamedTuple):
-    """One thing per controller: parameters, outputs, taps, cotangents, predictors."""
+    """One thing per controller: parameters, outputs, probes, cotangents, predictors."""
 
     input: Any
     output: Any
@@ -30,10 +30,12 @@ class Network(NamedTuple):
 
 
 class NMNState(NamedTuple):
-    """What a neural memory carries from one step to the next."""
+    """What a neural memory network carries from one step to the next.
 
-    memory: Float[Array, "slots width"]
-    usage: Float[Array, " slots"]
+    memory: whatever the memory's `start` returns, e.g. `memory.SlotState`
+    """
+
+    memory: Any
     carries: PerController
 
 
@@ -45,12 +47,16 @@ class Inputs(NamedTuple):
     """
 
     features: Float[Array, "*steps features"]
-    label: Float[Array, "*steps classes"]
-    previous: Float[Array, "*steps classes"]
+    label: Float[Array, "*steps targets"]
+    previous: Float[Array, "*steps targets"]
 
 
 class Trace(NamedTuple):
-    """What happened inside one step; `unroll` and `probe` stack it over steps."""
+    """What happened inside one step; `cell.unroll` and `cell.ask` stack it over steps.
+
+    weights: where the memory was read, writes: where it was written; `[0]` each for a
+      memory without slots
+    """
 
     inputs: PerController  # what each controller was given
     outputs: PerController  # query, output and update, each [K]
@@ -63,3 +69,10 @@ class Stages(NamedTuple):
 
     support: Any
     query: Any
+
+
+class TrainState(NamedTuple):
+    """Parameters and their optimiser's state."""
+
+    params: Params
+    opt_state: Any

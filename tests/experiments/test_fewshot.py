@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import fewshot, prototype, settings, sources
-from nmn_jax import parallel
+from nmn_jax.run import parallel
 
 RUN = settings.Run(
     train=settings.Train(steps=4, episodes=8, queries=1),

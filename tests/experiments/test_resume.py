@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from nmn_jax import preemption
+from nmn_jax.run import preemption
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # More kills by `NMN_KILLS=20 pytest tests/experiments/test_resume.py`.

@@ -1,7 +1,7 @@
 import os
 import signal
 
-from nmn_jax import preemption
+from nmn_jax.run import preemption
 
 
 def test_a_signal_becomes_a_flag_and_the_old_handler_comes_back():

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nmn_jax import convolution, winograd
-from nmn_jax.convolution import Pooled
+from nmn_jax.nets import convolution, winograd
+from nmn_jax.nets.convolution import Pooled
 
 
 def tiled(inputs: Float[Array, "e i h w c"], kernel: Float[Array, "3 3 c o"]) -> Pooled:

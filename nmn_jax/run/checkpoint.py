@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nmn_jax import fingerprint
-from nmn_jax.fingerprint import DamagedError
+from nmn_jax.run import fingerprint
+from nmn_jax.run.fingerprint import DamagedError
 
 STALE = "*.orbax-checkpoint-tmp*"
 

@@ -7,7 +7,7 @@ import math
 import jax.numpy as jnp
 import pytest
 
-from nmn_jax import metrics
+from nmn_jax.run import metrics
 
 
 def read(path) -> list[dict]:

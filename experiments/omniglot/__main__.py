@@ -22,7 +22,7 @@ import numpy as np
 
 from experiments import fewshot, loop, report, results, sources
 from experiments import settings as settings_lib
-from nmn_jax import parallel
+from nmn_jax.run import parallel
 
 
 def main(run: settings_lib.Run, workdir: pathlib.Path | None, results_dir: str) -> dict:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nmn_jax import networks
+from nmn_jax.nets import leaves
 from nmn_jax.types import PerController
 
 
@@ -42,16 +42,16 @@ def make_lstm_predictor() -> Predictor:
     """The paper's SG: an LSTM of K units on [h; y], then a zero-initialised layer."""
 
     def init(key: jax.Array, width: int, classes: int) -> dict[str, Any]:
-        core = networks.make_lstm(width).init(key, width + classes)
+        core = leaves.make_lstm(width).init(key, width + classes)
         return {"core": core, "last": _zero_dense(width, width)}
 
     def step(params: Any, carry: Any, output: jax.Array, label: jax.Array) -> tuple:
-        cell = networks.make_lstm(output.shape[-1])
+        cell = leaves.make_lstm(output.shape[-1])
         given = jnp.concatenate([output, label])
         carry, hidden = cell.apply(params["core"], carry, given)
         return carry, _apply_dense(params["last"], hidden)
 
-    return Predictor(init, lambda width: networks.make_lstm(width).carry(), step)
+    return Predictor(init, lambda width: leaves.make_lstm(width).carry(), step)
 
 
 def _stateless(init: Callable, predict: Callable) -> Predictor:
@@ -76,7 +76,7 @@ def make_linear_predictor() -> Predictor:
 
 def make_mlp_predictor(hidden: int = 128) -> Predictor:
     """ĝ = W₂ tanh(W₁ [h; y] + b₁) + b₂, W₂ and b₂ zero at first."""
-    first = networks.make_dense(hidden)
+    first = leaves.make_dense(hidden)
 
     def init(key: jax.Array, width: int, classes: int) -> dict[str, Any]:
         return {
@@ -103,12 +103,12 @@ def make_residual_predictor() -> Predictor:
 
     def init(key: jax.Array, width: int, classes: int) -> dict[str, Any]:
         return {
-            "guess": networks.make_dense(classes).init(key, width),
+            "guess": leaves.make_dense(classes).init(key, width),
             "last": jnp.zeros((classes, width)),
         }
 
     def predict(params: Any, output: jax.Array, label: jax.Array) -> jax.Array:
-        guess = networks.make_dense(label.shape[-1]).apply(params["guess"], output)
+        guess = leaves.make_dense(label.shape[-1]).apply(params["guess"], output)
         return (jax.nn.softmax(guess) - label) @ params["last"]
 
     return _stateless(init, predict)

@@ -12,8 +12,8 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from nmn_jax import config as config_lib
-from nmn_jax import fingerprint
+from nmn_jax.settings import reader
+from nmn_jax.run import fingerprint
 
 CONFIGS = pathlib.Path(__file__).resolve().parent / "configs"
 # What the user can mend: said in one line, without a traceback.

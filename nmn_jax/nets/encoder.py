@@ -1,4 +1,4 @@
-"""Leaf networks as pairs of pure functions; the only file that knows Flax.
+"""From the inputs of episodes to features.
 
 The paper's encoder (blocks of 3x3 convolution, batch norm, ReLU, 2x2 max-pool) is
 applied once to all images of a batch of episodes, outside `scan` and `vmap`.
@@ -12,11 +12,9 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen
 from jaxtyping import Array, Float
 
-from nmn_jax import convolution, tiled
-from nmn_jax.types import Network
+from nmn_jax.nets import convolution, leaves, tiled
 
 Norm = Literal["support", "batch", "running"]
 Phase = Literal["train", "test"]
@@ -25,20 +23,6 @@ Statistics = tuple["Moments", ...]
 NORMS = ("support", "batch", "running")
 PHASES = ("train", "test")
 EPSILON = 1e-5
-DENSE_KERNEL = linen.initializers.lecun_normal()
-
-
-class Recurrent(NamedTuple):
-    """A recurrent cell on one example.
-
-    init: `(key, input_width) -> params`
-    apply: `(params, carry, inputs [D]) -> (carry, output [K])`
-    carry: `() -> carry`, of zeros
-    """
-
-    init: Callable[[jax.Array, int], Any]
-    apply: Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]]
-    carry: Callable[[], Any]
 
 
 class Encoder(NamedTuple):
@@ -188,10 +172,7 @@ def _check_images(
 
 
 def _init_block(key: jax.Array, inputs: int, channels: int) -> Block:
-    conv = linen.Conv(
-        channels, (3, 3), use_bias=False, param_dtype=jnp.result_type(float)
-    )
-    kernel = conv.init(key, jnp.zeros((1, 3, 3, inputs)))["params"]["kernel"]
+    kernel = leaves.conv_kernel(key, inputs, channels)
     return Block(kernel, jnp.ones((channels,)), jnp.zeros((channels,)))
 
 
@@ -228,46 +209,3 @@ def _normalise(
         for each in (scale * jnp.broadcast_to(sign, scale.shape), shift)
     )
     return jax.nn.relu(pooled * scale + shift)
-
-
-def make_dense(
-    width: int, kernel_init: Callable[..., jax.Array] = DENSE_KERNEL
-) -> Network:
-    """x W + b, b zero at first. `init(key, input_width)`, `apply(params, x [D])`."""
-
-    def module() -> linen.Dense:
-        return linen.Dense(
-            width, kernel_init=kernel_init, param_dtype=jnp.result_type(float)
-        )
-
-    def init(key: jax.Array, input_width: int) -> Any:
-        return module().init(key, jnp.zeros((input_width,)))["params"]
-
-    def apply(
-        params: Any, inputs: Float[Array, "*batch inputs"]
-    ) -> Float[Array, "*batch width"]:
-        output: Any = module().apply({"params": params}, inputs)
-        return output
-
-    return Network(init, apply)
-
-
-def make_lstm(width: int) -> Recurrent:
-    """One LSTM cell (Hochreiter & Schmidhuber, 1997), its four gates as one product."""
-
-    def module() -> linen.OptimizedLSTMCell:
-        return linen.OptimizedLSTMCell(width, param_dtype=jnp.result_type(float))
-
-    def carry() -> tuple[jax.Array, jax.Array]:
-        return jnp.zeros((width,)), jnp.zeros((width,))
-
-    def init(key: jax.Array, input_width: int) -> Any:
-        return module().init(key, carry(), jnp.zeros((input_width,)))["params"]
-
-    def apply(
-        params: Any, state: tuple[jax.Array, jax.Array], inputs: Float[Array, " inputs"]
-    ) -> tuple[tuple[jax.Array, jax.Array], Float[Array, " width"]]:
-        result: Any = module().apply({"params": params}, state, inputs)
-        return result
-
-    return Recurrent(init, apply, carry)

@@ -16,7 +16,8 @@ import jax
 
 from experiments import fewshot, loop
 from experiments import settings as settings_lib
-from nmn_jax import fingerprint, parallel, presets
+from nmn_jax.run import fingerprint, parallel
+from nmn_jax.settings import presets
 
 # How a run is tested and when it stops may change without making it another run.
 FREE = ("run.eval.", "run.train.minutes")

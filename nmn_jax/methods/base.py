@@ -1,0 +1,58 @@
+"""The contract every learner answers; no task in it.
+
+Training loop, checkpoints, results, tables and plots know nothing else of a method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+
+class Answer(NamedTuple):
+    """What a method says: outputs `[B, Q, C]` (`[N, C]` on a stream) and how it came to
+    them, as named arrays for pictures (`support_weights`, `query_weights`, …)."""
+
+    output: jax.Array
+    evidence: dict[str, jax.Array]
+
+
+class Method(NamedTuple):
+    """Who answers: pure functions on any state that is a pytree with a field `step`.
+
+    init: `(key) -> State`; no two leaves share a buffer, so it may be donated, and no
+      leaf has a weak type, so that a step compiles once
+    step: `(State, Batch) -> (State, metrics)`, metrics scalars or vectors by name, with
+      `loss` and every score of the task among them; it advances `state.step` by one
+    predict: `(State, Context, queries) -> Answer` for episodes, `(State, inputs) ->
+      Answer` for a stream; nothing changes
+    slim: `(State) -> State`, only what `predict` needs; idempotent
+    adapt: `(State, Context, steps) -> State`, that many gradient steps on one episode's
+      context (B = 1; map over episodes with the state shared), or None
+    columns: how tables name it, `{column: entry}`
+    transductive: whether an answer may depend on the other queries
+    """
+
+    init: Callable[[jax.Array], Any]
+    step: Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]]
+    predict: Callable[..., Answer]
+    slim: Callable[[Any], Any]
+    adapt: Callable[[Any, Any, int], Any] | None
+    columns: dict[str, str]
+    transductive: bool = False
+
+
+class Entry(NamedTuple):
+    """One line of the table of methods.
+
+    make: `(settings, task, *, steps) -> Method`, `steps` the length of training
+    form: which tasks it is for, `episodes` or `stream`
+    uses: settings that have an effect on it, as `record` or `record.field`, e.g.
+      `("model", "sg", "optim")`; giving any other is an error
+    """
+
+    make: Callable[..., Method]
+    form: str
+    uses: tuple[str, ...]

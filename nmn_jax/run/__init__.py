@@ -1,0 +1,1 @@
+"""What a long run needs: checkpoints, metrics, many devices, notice of preemption."""

@@ -1,0 +1,73 @@
+"""What is asked, and how an answer is judged; no method in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+from jaxtyping import Array, Float, Num
+
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+Score = Callable[[jax.Array, jax.Array], dict[str, jax.Array]]
+
+
+class Context(NamedTuple):
+    """What may be learned from: B episodes of S examples with their targets.
+
+    Inputs are numbers of any shape, targets vectors (one-hot for classes).
+    """
+
+    inputs: Num[Array, "episodes supports *input"]
+    targets: Float[Array, "episodes supports targets"]
+
+
+class Batch(NamedTuple):
+    """B episodes: a context, queries `[B, Q, ...]`, and what is right `[B, Q, C]`.
+
+    A method's `predict` is given the context and the queries, never the answers.
+    """
+
+    context: Context
+    queries: Num[Array, "episodes queries *input"]
+    answers: Float[Array, "episodes queries targets"]
+
+
+class StreamBatch(NamedTuple):
+    """T consecutive examples of one stream."""
+
+    inputs: Num[Array, "steps *input"]
+    targets: Float[Array, "steps targets"]
+
+
+class Spec(NamedTuple):
+    """Shapes and kind of a task: all that a method is made from besides its settings.
+
+    form: `episodes` are stored and asked about; a `stream` goes on
+    kind: `classification` has one-hot targets
+    input_shape: of one example, e.g. `(28, 28)`
+    targets: C, width of a target (the number of ways, for classes)
+    """
+
+    form: Literal["episodes", "stream"]
+    kind: Literal["classification", "regression"]
+    input_shape: tuple[int, ...]
+    targets: int
+
+
+class Task(NamedTuple):
+    """What is asked.
+
+    spec: shapes and kind
+    sample: `(key, step [], source) -> Batch` (or StreamBatch), jittable. `source` is
+      the data as arrays on the device: an argument and no part of the program, so that
+      runs of one shape share what was compiled. The same key and step give the same
+      batch, other steps others.
+    loss: `(output [C], target [C]) -> []`, what slow learning descends
+    score: `(output [C], target [C]) -> {name: []}`, what is reported
+    """
+
+    spec: Spec
+    sample: Callable[[jax.Array, jax.Array, Any], Any]
+    loss: Loss
+    score: Score
