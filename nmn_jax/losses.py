@@ -27,3 +27,17 @@ def accuracy(
     """1 where the largest logit is the target's class, else 0."""
     hit = jnp.argmax(logits, axis=-1) == jnp.argmax(target, axis=-1)
     return hit.astype(logits.dtype)
+
+
+def class_scores(
+    logits: Float[Array, "*batch classes"], target: Float[Array, "*batch classes"]
+) -> dict[str, jax.Array]:
+    """What a classification reports: `accuracy`."""
+    return {"accuracy": accuracy(logits, target)}
+
+
+def regression_scores(
+    predicted: Float[Array, "*batch width"], target: Float[Array, "*batch width"]
+) -> dict[str, jax.Array]:
+    """What a regression reports: `squared_error`."""
+    return {"squared_error": squared_error(predicted, target)}
