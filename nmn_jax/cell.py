@@ -1,6 +1,6 @@
-"""One step of a neural memory network, its unroll under scan, and its probe (Fig. 2).
+"""One step of a neural memory network, its unroll under scan, and its queries (Fig. 2).
 
-Shapes are those of one stream; `jax.vmap` over episodes. Taps are zeros added to the
+Shapes are those of one stream; `jax.vmap` over episodes. Probes are zeros added to the
 three controller outputs, so that one vjp delivers the true cotangents at them.
 """
 
@@ -14,15 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from nmn_jax import controllers as controllers_lib
-from nmn_jax import memory as memory_lib
+from nmn_jax.memory.base import Memory
 from nmn_jax.types import Inputs, NMNState, Params, PerController, Trace
 
 
 class CellParams(NamedTuple):
-    """Parameters of a cell: initial memory `[L, K]`, addressing scale, controllers."""
+    """Parameters of a cell: those of its memory and those of its controllers."""
 
-    memory: jax.Array
-    log_scale: jax.Array
+    memory: Any
     controllers: PerController
 
 
@@ -31,14 +30,17 @@ class Cell(NamedTuple):
 
     init: `(key, *, features, classes) -> CellParams`
     initial_state: `(params) -> NMNState`
-    step: `(params, state, inputs, taps) -> (state, Trace)`, taps `[K]` each
+    step: `(params, state, inputs, probes) -> (state, Trace)`, probes `[K]` each
     controllers: the three controllers, for whoever replays or adapts one of them
+    memory: what they read and write, see `memory.Memory`
+    width: K
     """
 
     init: Callable[..., CellParams]
     initial_state: Callable[[CellParams], NMNState]
     step: Callable[..., tuple[NMNState, Trace]]
     controllers: PerController
+    memory: Memory
     width: int
 
 
@@ -46,57 +48,50 @@ class _Design(NamedTuple):
     """What `make_cell` was asked for; see there."""
 
     controllers: PerController
-    slots: int
-    memory_scale: float
-    similarity: memory_lib.Similarity
-    scale: float
-    write_rule: memory_lib.WriteRule
+    memory: Memory
     compose: Callable[..., jax.Array]
     label_input: controllers_lib.LabelInput
 
 
 def make_cell(
     controllers: PerController,
+    memory: Memory,
     *,
-    slots: int,
-    memory_scale: float = 1.0,
-    similarity: memory_lib.Similarity = memory_lib.dot,
-    scale: float = 1.0,
-    write_rule: memory_lib.WriteRule = memory_lib.convex_write,
     compose: Callable[..., jax.Array] = controllers_lib.mem_only,
     label_input: controllers_lib.LabelInput = controllers_lib.LABEL_INPUTS["none"],
 ) -> Cell:
-    """A cell of three controllers of one width K around a memory of `slots` rows.
+    """A cell of three controllers of one width K around a memory of that width.
 
     Args:
       controllers: input, output and write controller, all of the same width K.
-      slots: L, the number of memory rows.
-      memory_scale: standard deviation of the rows of the learned initial memory.
-      similarity: `(memory [L, K], query [K]) -> [L]`, see `memory.SIMILARITIES`.
-      scale: factor on the similarity at the start; learned on a log scale.
-      write_rule: see `memory.WRITE_RULES`.
+      memory: what is read and written, e.g. `memory.slots(...)`.
       compose: `(query [K], recalled [K], weights [L]) -> inputs` of the output
         controller, see `controllers.COMPOSE`.
       label_input: see `controllers.LABEL_INPUTS`.
 
     Raises:
-      ValueError: if the controllers' widths differ or `scale` is not positive.
+      ValueError: if the widths of the controllers and the memory differ.
     """
     widths = PerController(*(each.width for each in controllers))
-    if len(set(widths)) != 1:
-        raise ValueError(f"controllers must have one width, got {widths}")
-    if scale <= 0:
-        raise ValueError(f"addressing scale must be positive, got {scale}")
-    design = _Design(
-        controllers, slots, memory_scale, similarity, scale, write_rule, compose,
-        label_input,
-    )  # fmt: skip
+    if len({*widths, memory.width}) != 1:
+        raise ValueError(
+            f"controllers of widths {widths} around a memory of width {memory.width}: "
+            "all four must have one width"
+        )
+    design = _Design(controllers, memory, compose, label_input)
+
+    def step(
+        params: CellParams, state: NMNState, inputs: Inputs, probes: PerController
+    ) -> tuple[NMNState, Trace]:
+        return _step(design, params, state, (inputs, probes))
+
     return Cell(
         functools.partial(_init, design),
         functools.partial(_initial_state, design),
-        functools.partial(_step, design),
+        step,
         controllers,
-        widths.input,
+        memory,
+        memory.width,
     )
 
 
@@ -104,61 +99,49 @@ def _init(
     design: _Design, key: jax.Array, *, features: int, classes: int
 ) -> CellParams:
     memory_key, *keys = jax.random.split(key, 4)
-    probe = Inputs(*(jnp.zeros((size,)) for size in (features, classes, classes)))
-    sizes = _input_widths(probe, design)
+    blank = Inputs(*(jnp.zeros((size,)) for size in (features, classes, classes)))
+    sizes = _input_widths(blank, design)
     params = PerController(
         *(c.init(k, s) for c, k, s in zip(design.controllers, keys, sizes, strict=True))
     )
-    rows = memory_lib.init(
-        memory_key,
-        slots=design.slots,
-        width=design.controllers.input.width,
-        scale=design.memory_scale,
-    )
-    return CellParams(rows, jnp.log(jnp.asarray(design.scale, rows.dtype)), params)
+    return CellParams(design.memory.init(memory_key), params)
 
 
 def _initial_state(design: _Design, params: CellParams) -> NMNState:
-    usage = jnp.zeros((design.slots,), params.memory.dtype)
     carries = PerController(*(each.carry() for each in design.controllers))
-    return NMNState(params.memory, usage, carries)
+    return NMNState(design.memory.start(params.memory), carries)
 
 
 def _step(
     design: _Design,
     params: CellParams,
     state: NMNState,
-    inputs: Inputs,
-    taps: PerController,
+    given: tuple[Inputs, PerController],
 ) -> tuple[NMNState, Trace]:
-    """Query, address, read, answer, update, write (Eqs. 2-7), taps on the way."""
+    """Query, read, answer, update, write (Eqs. 2-7), probes on the way."""
+    inputs, probes = given
     features = design.label_input.features(inputs.features, inputs.previous)
     input_carry, query = design.controllers.input.step(
         params.controllers.input, state.carries.input, features
     )
-    query = query + taps.input
-    weights = memory_lib.address(
-        state.memory,
-        query,
-        similarity=design.similarity,
-        scale=jnp.exp(params.log_scale),
-    )
-    composed = design.compose(query, memory_lib.read(state.memory, weights), weights)
+    query = query + probes.input
+    reading = design.memory.read(params.memory, state.memory, query)
+    composed = design.compose(query, reading.recalled, reading.weights)
     output_carry, output = design.controllers.output.step(
         params.controllers.output, state.carries.output, composed
     )
-    output = output + taps.output
+    output = output + probes.output
     written = design.label_input.output(output, inputs.label)
     write_carry, update = design.controllers.write.step(
         params.controllers.write, state.carries.write, written
     )
-    update = update + taps.write
-    after = design.write_rule(state.memory, state.usage, weights, update)
+    update = update + probes.write
+    after = design.memory.write(params.memory, state.memory, reading, update)
     carries = PerController(input_carry, output_carry, write_carry)
-    return NMNState(after.memory, after.usage, carries), Trace(
+    return NMNState(after.state, carries), Trace(
         PerController(features, composed, written),
         PerController(query, output, update),
-        weights,
+        reading.weights,
         after.weights,
     )
 
@@ -169,17 +152,16 @@ def _input_widths(inputs: Inputs, design: _Design) -> PerController:
     def shapes(inputs: Inputs, output: jax.Array) -> PerController:
         return PerController(
             design.label_input.features(inputs.features, inputs.previous),
-            design.compose(output, output, jnp.zeros((design.slots,))),
+            design.compose(output, output, jnp.zeros((design.memory.slots,))),
             design.label_input.output(output, inputs.label),
         )
 
-    width = design.controllers.input.width
-    traced = jax.eval_shape(shapes, inputs, jnp.zeros((width,)))
+    traced = jax.eval_shape(shapes, inputs, jnp.zeros((design.memory.width,)))
     return PerController(*(each.shape[0] for each in traced))
 
 
-def zero_taps(cell: Cell, steps: int, dtype: Any = None) -> PerController:
-    """Taps `[T, K]` of zeros for a stream of T steps."""
+def zero_probes(cell: Cell, steps: int, dtype: Any = None) -> PerController:
+    """Probes `[T, K]` of zeros for a stream of T steps."""
     return PerController(*(jnp.zeros((steps, cell.width), dtype) for _ in range(3)))
 
 
@@ -189,47 +171,50 @@ def unroll(
     state: NMNState,
     inputs: Inputs,
     *,
-    taps: PerController | None = None,
+    probes: PerController | None = None,
     between: Callable[[NMNState], NMNState] = lambda state: state,
 ) -> tuple[NMNState, Trace]:
     """Run a stream of T steps: `inputs` `[T, ...]` -> (final state, Trace `[T, ...]`).
 
-    `between` is applied to the state before every step; `gradients.stop` there leaves
+    `between` is applied to the state before every step; `feedback.stop` there leaves
     each step the gradient of its own loss alone.
     """
-    if taps is None:
-        taps = zero_taps(cell, len(inputs.features), inputs.features.dtype)
+    if probes is None:
+        probes = zero_probes(cell, len(inputs.features), inputs.features.dtype)
 
     def body(state: NMNState, given: tuple) -> tuple[NMNState, Trace]:
         return cell.step(params, between(state), *given)
 
-    return jax.lax.scan(body, state, (inputs, taps))
+    return jax.lax.scan(body, state, (inputs, probes))
 
 
-def probe(
+def ask(
     cell: Cell,
     params: CellParams,
     state: NMNState,
     inputs: Inputs,
     *,
-    taps: PerController | None = None,
+    probes: PerController | None = None,
 ) -> Trace:
     """Ask Q questions of one state: each sees that state and leaves no mark on it.
 
     Queries of an episode are answered this way, so none sees another (not
     transductive).
     """
-    if taps is None:
-        taps = zero_taps(cell, len(inputs.features), inputs.features.dtype)
+    if probes is None:
+        probes = zero_probes(cell, len(inputs.features), inputs.features.dtype)
 
-    def ask(inputs: Inputs, taps: PerController) -> Trace:
-        return cell.step(params, state, inputs, taps)[1]
+    def one(inputs: Inputs, probes: PerController) -> Trace:
+        return cell.step(params, state, inputs, probes)[1]
 
-    return jax.vmap(ask)(inputs, taps)
+    return jax.vmap(one)(inputs, probes)
 
 
 def replay(
-    cell: Cell, params: PerController, carries: PerController, inputs: PerController
+    cell: Cell,
+    controllers: PerController,
+    carries: PerController,
+    inputs: PerController,
 ) -> tuple[PerController, PerController]:
     """Run every controller alone on its recorded inputs `[T, ...]`.
 
@@ -242,16 +227,19 @@ def replay(
 
     results = [
         one(*each)
-        for each in zip(cell.controllers, params, carries, inputs, strict=True)
+        for each in zip(cell.controllers, controllers, carries, inputs, strict=True)
     ]
     finals, outputs = zip(*results, strict=True)
     return PerController(*finals), PerController(*outputs)
 
 
-def replay_probe(
-    cell: Cell, params: PerController, carries: PerController, inputs: PerController
+def replay_ask(
+    cell: Cell,
+    controllers: PerController,
+    carries: PerController,
+    inputs: PerController,
 ) -> PerController:
-    """As `replay` for a probe: each of the Q inputs starts from the same carry."""
+    """As `replay` for `ask`: each of the Q inputs starts from the same carry."""
 
     def one(controller: Any, params: Params, carry: Any, given: jax.Array) -> jax.Array:
         return jax.vmap(lambda x: controller.step(params, carry, x)[1])(given)
@@ -259,6 +247,6 @@ def replay_probe(
     return PerController(
         *(
             one(*each)
-            for each in zip(cell.controllers, params, carries, inputs, strict=True)
+            for each in zip(cell.controllers, controllers, carries, inputs, strict=True)
         )
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import drawn, float64, linear_controller, normal
 
-from nmn_jax import controllers, networks
+from nmn_jax import controllers, nets
 
 K = 4
 KINDS = tuple(controllers.CONTROLLERS)
@@ -60,7 +60,7 @@ def test_untrained_controller_with_a_skip_is_the_skip(key, kind):
 
 @float64
 def test_skip_lstm_is_a_skip_plus_a_gated_lstm():
-    controller, lstm = make("skip_lstm"), networks.make_lstm(K)
+    controller, lstm = make("skip_lstm"), nets.make_lstm(K)
     params = drawn(1, controller.init, 3)
     steps = normal(2, 4, 3)
     carry, expected = lstm.carry(), []

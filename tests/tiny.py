@@ -1,4 +1,4 @@
-"""Small cells, models and episodes, and a second route to gradients.
+"""Small memories and cells, streams for them, and a second route to gradients.
 
 Numbers are drawn by NumPy into the shapes `init` would give: the initialisers take
 seconds to compile and are tested where they matter.
@@ -15,13 +15,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from nmn_jax import cell as cell_lib
-from nmn_jax import controllers, feedback, memory, networks, synthetic
-from nmn_jax import learner as learner_lib
-from nmn_jax import model as model_lib
+from nmn_jax import controllers, memory
 from nmn_jax.types import Inputs, PerController
 
 T, L, K, D, C = 5, 4, 6, 3, 3
-SIDE = 2
 
 # Every kind of controller in every one of the three places.
 KINDS = (
@@ -97,11 +94,21 @@ def make_cell(
     made = (known[kind](K, controllers.identity_kernel) for kind in kinds)
     return cell_lib.make_cell(
         PerController(*made),
-        slots=options.pop("slots", L),
+        make_slots(**options),
         compose=controllers.COMPOSE[compose],
         label_input=controllers.LABEL_INPUTS[label_input],
-        similarity=memory.SIMILARITIES[options.pop("similarity", "dot")],
-        write_rule=memory.WRITE_RULES[options.pop("write_rule", "convex")],
+    )
+
+
+def make_slots(
+    *, slots: int = L, similarity: str = "dot", write_rule: str = "convex", **options
+) -> memory.Memory:
+    """A memory of slots by names."""
+    return memory.slots(
+        slots=slots,
+        width=K,
+        similarity=memory.SIMILARITIES[similarity],
+        write_rule=memory.WRITE_RULES[write_rule],
         **options,
     )
 
@@ -149,75 +156,18 @@ def make_case(kinds: Any = "stateless", *, steps: int = T, **options: Any) -> Ca
 def _make_case(wide: bool, kinds: Any, steps: int, options: tuple) -> Case:
     cell = make_cell(kinds, **dict(options))
     params = drawn(1, cell.init, features=D, classes=C)
-    params = params._replace(memory=filled(2, params.memory, 1.0))
+    params = with_rows(params, filled(2, params.memory.rows, 1.0))
     state = filled(3, jax.eval_shape(cell.initial_state, params), 0.5)
     return Case(cell, params, state, stream(4, steps))
 
 
+def with_rows(params: cell_lib.CellParams, rows: jax.Array) -> cell_lib.CellParams:
+    """The same parameters with other rows in the initial memory."""
+    return params._replace(memory=params.memory._replace(rows=rows))
+
+
 unroll = jit(cell_lib.unroll, static_argnums=0)
-probe = jit(cell_lib.probe, static_argnums=0)
-
-
-def dense_encoder() -> networks.Encoder:
-    """tanh of a dense layer instead of convolutions; its statistic counts batches."""
-    dense = networks.make_dense(D)
-
-    def init(key, image_shape=(SIDE, SIDE)):
-        return dense.init(key, image_shape[0] * image_shape[1]), jnp.zeros(())
-
-    def apply(params, stats, images, *, supports, phase):
-        del supports
-        flat = images.reshape(*images.shape[:2], -1)
-        return jnp.tanh(dense.apply(params, flat)), stats + (phase == "train")
-
-    return networks.Encoder(init, apply, D)
-
-
-def make_model(
-    kinds: Any = "stateless", *, presentations: int = 1, **options: Any
-) -> model_lib.Model:
-    """A whole model around `make_cell`."""
-    cell = make_cell(kinds, **options)
-    dense = networks.make_dense(C)
-    return model_lib.Model(dense_encoder(), cell, dense, C, presentations)
-
-
-def model_params(seed: int, model: model_lib.Model) -> model_lib.ModelParams:
-    """Parameters of a model nowhere near their start."""
-    params, _ = drawn(seed, functools.partial(model_lib.init, model))
-    rows = filled(seed + 1, params.cell.memory, 1.0)
-    return params._replace(cell=params.cell._replace(memory=rows))
-
-
-def make_batch(
-    seed: int, *, episodes: int = 2, shots: int = 1, queries: int = 2
-) -> feedback.Batch:
-    """C-way episodes; `queries` per class, images unlike each other."""
-    supports, asked = C * shots, C * queries
-    draw = np.random.default_rng(seed)
-
-    def labels(count: int) -> jax.Array:
-        return one_hot([draw.permutation(count) % C for _ in range(episodes)])
-
-    images = normal(seed + 1, episodes, supports + asked, SIDE, SIDE)
-    return feedback.Batch(images, labels(supports), labels(asked))
-
-
-def make_feedback(core: str = "residual", **options: Any) -> feedback.Feedback:
-    """A feedback path by the predictor's name."""
-    return feedback.Feedback(synthetic.PREDICTORS[core](), **options)
-
-
-def learner_state(
-    seed: int, learner: learner_lib.Learner, model: model_lib.Model, scale: float = 0.3
-) -> learner_lib.LearnerState:
-    """A state before its first step; `scale` is that of predictors and fast rates."""
-    state = blank(jax.eval_shape(learner.init, jax.random.key(0)))
-    network = state.network._replace(params=model_params(seed, model))
-    fed = filled(seed + 2, state.synthetic.params, scale)
-    return state._replace(
-        network=network, synthetic=state.synthetic._replace(params=fed)
-    )
+ask = jit(cell_lib.ask, static_argnums=0)
 
 
 def finite_differences(function: Any, at: Any, *, step: float = 1e-5) -> Any:

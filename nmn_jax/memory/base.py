@@ -35,8 +35,8 @@ class Memory(NamedTuple):
     start: `(params) -> state` before the first step
     read: `(params, state, query [K]) -> Reading` (Eqs. 3, 4)
     write: `(params, state, Reading, update [K]) -> Stored` (Eq. 7)
-    measures: `(state, reads [..., L], writes [..., L]) -> {name: number or vector}`, its
-      health, for the metrics; leading axes are batch and steps
+    measures: `(state, reads [..., L], writes [..., L]) -> {name: number or vector}`,
+      its health, for the metrics; leading axes are batch and steps
     slots: L, 0 for a memory without slots
     width: K
     """

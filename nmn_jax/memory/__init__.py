@@ -1,0 +1,29 @@
+"""What is stored and how: rows addressed by similarity, or a network that learns."""
+
+from nmn_jax.memory.addressing import SIMILARITIES as SIMILARITIES
+from nmn_jax.memory.addressing import Similarity as Similarity
+from nmn_jax.memory.addressing import address as address
+from nmn_jax.memory.addressing import cosine as cosine
+from nmn_jax.memory.addressing import dot as dot
+from nmn_jax.memory.addressing import euclidean as euclidean
+from nmn_jax.memory.addressing import init as init
+from nmn_jax.memory.addressing import keyed as keyed
+from nmn_jax.memory.addressing import read as read
+from nmn_jax.memory.addressing import scaled_dot as scaled_dot
+from nmn_jax.memory.addressing import write as write
+from nmn_jax.memory.base import Memory as Memory
+from nmn_jax.memory.base import Reading as Reading
+from nmn_jax.memory.base import Stored as Stored
+from nmn_jax.memory.health import addressing_entropy as addressing_entropy
+from nmn_jax.memory.health import memory_health as memory_health
+from nmn_jax.memory.health import slot_spread as slot_spread
+from nmn_jax.memory.slot_memory import SlotParams as SlotParams
+from nmn_jax.memory.slot_memory import SlotState as SlotState
+from nmn_jax.memory.slot_memory import slots as slots
+from nmn_jax.memory.write_rules import WRITE_RULES as WRITE_RULES
+from nmn_jax.memory.write_rules import WriteRule as WriteRule
+from nmn_jax.memory.write_rules import Written as Written
+from nmn_jax.memory.write_rules import additive_write as additive_write
+from nmn_jax.memory.write_rules import convex_write as convex_write
+from nmn_jax.memory.write_rules import make_least_used_write as make_least_used_write
+from nmn_jax.memory.write_rules import make_same_value_write as make_same_value_write
