@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from nmn_jax import cell as cell_lib
-from nmn_jax import gradients
-from nmn_jax.signals import Signal
+from nmn_jax.feedback import plumbing
+from nmn_jax.feedback.sources import CotangentSource, Seen, Told
 from nmn_jax.types import Inputs, NMNState, PerController, Trace
 
 StepSize = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -40,7 +40,7 @@ def normalised(cotangent: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.
 
 
 STEP_SIZES: dict[str, StepSize] = {"plain": plain, "normalised": normalised}
-ORDERS: dict[str, Order] = {"first": gradients.stop, "second": gradients.through}
+ORDERS: dict[str, Order] = {"first": plumbing.stop, "second": plumbing.through}
 
 
 def slow_writes(slow: PerController, fast: PerController) -> PerController:
@@ -78,7 +78,7 @@ class FastPath(NamedTuple):
     controllers: tuple[str, ...]
     tensors: tuple[str, ...] = ()
     step_size: StepSize = normalised
-    order: Order = gradients.through
+    order: Order = plumbing.through
     writer: Callable[[PerController, PerController], PerController] = fast_writes
     keep: float = 0.0
 
@@ -87,7 +87,19 @@ class FastWeights(NamedTuple):
     """Adapted parameters (None for controllers that do not adapt) and SG carries."""
 
     controllers: PerController
-    signal: Any
+    carries: Any
+
+
+class Adaptation(NamedTuple):
+    """A fast path at work: which cell adapts, at which rates, and who corrects it.
+
+    rates: log α as `init_rates` makes them
+    """
+
+    path: FastPath
+    cell: cell_lib.Cell
+    rates: PerController
+    source: CotangentSource
 
 
 def make_fast_path(
@@ -177,12 +189,12 @@ def merge(slow: PerController, fast: PerController) -> PerController:
     )
 
 
-def nothing_learned(path: FastPath, controllers: PerController) -> PerController:
+def zero_delta(path: FastPath, controllers: PerController) -> PerController:
     """Zeros like the parameters that adapt, None for controllers that do not."""
     return jax.tree.map(jnp.zeros_like, _chosen(path, controllers))
 
 
-def learned(
+def delta(
     path: FastPath, controllers: PerController, weights: FastWeights
 ) -> PerController:
     """By how much fast weights differ from the slow ones they began as."""
@@ -190,107 +202,95 @@ def learned(
     return jax.tree.map(jnp.subtract, weights.controllers, slow)
 
 
-def shifted(
-    path: FastPath, controllers: PerController, shift: PerController
+def apply_delta(
+    path: FastPath, controllers: PerController, change: PerController
 ) -> PerController:
     """The parameters that adapt, moved by what was learned earlier."""
-    return jax.tree.map(jnp.add, _chosen(path, controllers), shift)
+    return jax.tree.map(jnp.add, _chosen(path, controllers), change)
 
 
-def start(path: FastPath, controllers: PerController, signal: Signal) -> FastWeights:
+def start(
+    path: FastPath, controllers: PerController, source: CotangentSource
+) -> FastWeights:
     """Fast weights at the start of an episode: the slow ones."""
-    return FastWeights(_chosen(path, controllers), signal.init())
+    return FastWeights(_chosen(path, controllers), source.init())
 
 
 def adapt(
-    path: FastPath,
-    cell: cell_lib.Cell,
-    slow: PerController,
+    adaptation: Adaptation,
     weights: PerController,
-    rates: PerController,
-    state: NMNState,
-    trace: Trace,
+    seen: Seen,
     cotangents: PerController,
 ) -> PerController:
     """One fast update of the chosen controllers for cotangents `[K]` at their outputs.
 
-    `slow` are the parameters that do not adapt beside the fast `weights`; `state` is
-    the one the step started from (it holds the carries), `trace` the step's.
+    Args:
+      weights: the parameters that adapt; `seen.params` holds them beside the others.
+      seen: the step that is corrected, with the state (and carries) it started from.
     """
+    path, rates = adaptation.path, adaptation.rates
 
-    def one(
-        controller: Any, fixed: Any, params: Any, rate: Any, carry: Any, given: Any,
-        signal: Any,
-    ) -> Any:  # fmt: skip
+    def one(controller: Any, params: Any, rate: Any, step: tuple) -> Any:
         if params is None:
             return None
-        fixed, at, carry, given = path.order((fixed, params, carry, given))
-        _, pull = jax.vjp(
-            lambda p: controller.step({**fixed, **p}, carry, given)[1], at
+        whole, carry, given, cotangent = step
+        fixed, at, carry, given = path.order((whole, params, carry, given))
+        bounded, size = path.step_size(cotangent, given)
+        grads = plumbing.pull(
+            lambda p: controller.step({**fixed, **p}, carry, given)[1], at, bounded
         )
-        bounded, size = path.step_size(signal, given)
         return jax.tree.map(
-            lambda p, r, g: p - jnp.exp(r) * size * g, params, rate, pull(bounded)[0]
+            lambda p, r, g: p - jnp.exp(r) * size * g, params, rate, grads
         )
 
-    return PerController(
-        *(
-            one(*each)
-            for each in zip(
-                cell.controllers,
-                slow,
-                weights,
-                rates,
-                state.carries,
-                trace.inputs,
-                cotangents,
-                strict=True,
-            )
-        )
-    )
+    steps = zip(
+        seen.params.controllers, seen.state.carries, seen.trace.inputs, cotangents,
+        strict=True,
+    )  # fmt: skip
+    each = zip(adaptation.cell.controllers, weights, rates, steps, strict=True)
+    return PerController(*(one(*given) for given in each))
 
 
 def unroll(
-    path: FastPath,
-    cell: cell_lib.Cell,
+    adaptation: Adaptation,
     params: cell_lib.CellParams,
-    rates: PerController,
-    signal: Signal,
     state: NMNState,
     inputs: Inputs,
-    targets: jax.Array,
     *,
+    told: Told,
     weights: FastWeights | None = None,
-    taps: PerController | None = None,
+    probes: PerController | None = None,
 ) -> tuple[NMNState, FastWeights, Trace]:
-    """As `cell.unroll`, adapting after every step; targets are `[T, C]`.
+    """As `cell.unroll`, adapting after every step.
+
+    Args:
+      told: what the source is told of every step, `[T, ...]`.
+      weights: the fast weights to begin with; None begins with the slow ones.
 
     Returns the final state, the fast weights (pass them as `weights` to go on, or drop
     them to reset) and the trace of the fast weights; where slow weights write the
     memory, `trace.writes` is theirs.
     """
-    first = weights or start(path, params.controllers, signal)
-    if taps is None:
-        taps = cell_lib.zero_taps(cell, len(targets), inputs.features.dtype)
+    path, cell, _, source = adaptation
+    first = weights or start(path, params.controllers, source)
+    if probes is None:
+        steps, dtype = len(inputs.features), inputs.features.dtype
+        probes = cell_lib.zero_probes(cell, steps, dtype)
 
     def body(carried: Any, given: Any) -> Any:
         state, weights = carried
-        inputs, target, taps = given
-        slow, adapted = params.controllers, weights.controllers
-        merged = params._replace(controllers=merge(slow, adapted))
+        inputs, told, probes = given
+        slow = params.controllers
+        merged = params._replace(controllers=merge(slow, weights.controllers))
         writing = params._replace(controllers=path.writer(slow, merged.controllers))
-        after, written = cell.step(writing, state, inputs, taps)
-        _, heard = cell.step(merged, state, inputs, taps)
-        carries, cotangents = signal.step(
-            weights.signal, merged, state, inputs, heard, target
-        )
-        adapted = adapt(path, cell, slow, adapted, rates, state, heard, cotangents)
-        # What is answered, predicted from and learned from is what was heard.
-        return (after, FastWeights(adapted, carries)), heard._replace(
-            writes=written.writes
-        )
+        after, written = cell.step(writing, state, inputs, probes)
+        _, trace = cell.step(merged, state, inputs, probes)
+        seen = Seen(merged, state, inputs, trace, told)
+        carries, cotangents = source.step(weights.carries, seen)
+        adapted = adapt(adaptation, weights.controllers, seen, cotangents)
+        # What answers is what is predicted from and learned from.
+        trace = trace._replace(writes=written.writes)
+        return (after, FastWeights(adapted, carries)), trace
 
-    (final, adapted), trace = jax.lax.scan(
-        body, (state, first), (inputs, targets, taps)
-    )
+    (final, adapted), trace = jax.lax.scan(body, (state, first), (inputs, told, probes))
     return final, adapted, trace

@@ -1,8 +1,9 @@
-"""The only place where gradients are stopped, exposed and rerouted (Eq. 10, Fig. 3).
+"""Where gradients are stopped, exposed and rerouted (Eq. 10, Fig. 3).
 
 `backprop` delivers parameter gradients and the true cotangents at the controller
-outputs from one vjp; `pull_controllers` carries any cotangents back into the
-controllers alone; `combine` joins the slow and the fast feedback path.
+outputs from one vjp; `pull` carries any cotangents back through any function;
+`combine` joins the slow and the fast feedback path. Nothing else in the library calls
+`jax.vjp` or `jax.grad`, but the kernels of convolutions.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
-from nmn_jax.types import Params, PerController
+from nmn_jax.types import Params
 
 Tree = TypeVar("Tree")
 
@@ -32,12 +33,12 @@ def through(tree: Tree) -> Tree:
 
 
 class Backprop(NamedTuple):
-    """What one vjp of a loss with taps delivers."""
+    """What one vjp of a loss with probes delivers."""
 
     loss: jax.Array  # []
     params: Params  # dL/dparams
     features: Any  # dL/dfeatures, to be pulled back through the encoder
-    cotangents: Any  # like the taps: the true dL/d(controller output)
+    cotangents: Any  # like the probes: the true dL/d(controller output)
     aux: Any
 
 
@@ -45,40 +46,73 @@ def backprop(
     forward: Callable[[Any, Any, Any], tuple[jax.Array, Any]],
     params: Params,
     features: Any,
-    taps: Any,
+    probes: Any,
 ) -> Backprop:
     """Loss, parameter gradients, feature cotangents and true cotangents from ONE vjp.
 
     Args:
-      forward: `(params, features, taps) -> (loss [], aux)`; adds the taps to the
-        controller outputs, as `cell.unroll` and `cell.probe` do.
+      forward: `(params, features, probes) -> (loss [], aux)`; adds the probes to the
+        controller outputs, as `cell.unroll` and `cell.ask` do.
       params: whatever is to be trained by back-propagation.
       features: inputs of the memory, `[..., T, D]`.
-      taps: zeros like the controller outputs, `[..., T, K]` per controller.
+      probes: zeros like the controller outputs, `[..., T, K]` per controller.
 
-    Gradients: the cotangent of a tap is dL/d(output) through everything downstream
-    except that controller's own carry, which `pull_controllers` adds when it replays.
+    Gradients: the cotangent of a probe is dL/d(output) through everything downstream
+    except that controller's own carry, which pulling back a replay adds.
     """
-    loss, pull, aux = jax.vjp(forward, params, features, taps, has_aux=True)
-    grads, feature_cotangents, cotangents = pull(jnp.ones_like(loss))
+    loss, carry_back, aux = jax.vjp(forward, params, features, probes, has_aux=True)
+    grads, feature_cotangents, cotangents = carry_back(jnp.ones_like(loss))
     return Backprop(loss, grads, feature_cotangents, cotangents, aux)
 
 
-def pull_controllers(
-    replay: Callable[[PerController], Any], controllers: PerController, cotangents: Any
-) -> PerController:
-    """Controller gradients for the cotangents given: Σ_t (∂h_t/∂θ_c)ᵀ ĝ_t (Eq. 10).
+def pull(function: Callable[[Tree], Any], at: Tree, cotangents: Any) -> Tree:
+    """(∂function/∂at)ᵀ · cotangents: any cotangents, carried back through a function.
+
+    With `function` a replay of the controllers on recorded inputs (`cell.replay`) and ĝ
+    for cotangents this is Σ_t (∂h_t/∂θ_c)ᵀ ĝ_t, the fast gradient of Eq. 10.
 
     Args:
-      replay: `(controllers) -> outputs` on recorded inputs, e.g. `cell.replay`.
-      controllers: the controllers' parameters.
-      cotangents: like the outputs of `replay`, `[T, K]` per controller.
+      function: `(at) -> outputs`.
+      at: where it is linearised; the result has its structure.
+      cotangents: like the outputs.
 
-    Gradients: recorded inputs are constants, so nothing reaches the encoder, the memory
-    or another controller. Fed with the true cotangents this is back-propagation.
+    Gradients: what `function` closes over is a constant of this pull-back, so nothing
+    reaches the encoder, the memory or another controller. A replay fed with the true
+    cotangents gives what back-propagation gives.
     """
-    _, pull = jax.vjp(replay, controllers)
-    return pull(cotangents)[0]
+    return jax.vjp(function, at)[1](cotangents)[0]
+
+
+def pull_back(
+    function: Callable[[Tree], tuple[Any, Any]], at: Tree
+) -> tuple[Any, Callable[[Any], Tree], Any]:
+    """`function(at) -> (value, aux)` as (value, pull-back of cotangents, aux).
+
+    For a part whose cotangents are known only later, such as the encoder.
+    """
+    value, carry_back, aux = jax.vjp(function, at, has_aux=True)
+    return value, lambda cotangents: carry_back(cotangents)[0], aux
+
+
+def pull_params(
+    apply: Callable[[Tree, Any], jax.Array],
+    params: Tree,
+    inputs: Any,
+    cotangent: jax.Array,
+) -> Tree:
+    """The cotangent of `apply(params, inputs)`, carried back to the parameters.
+
+    The pull of a memory that is a network (`memory.function`).
+    """
+    return pull(lambda at: apply(at, inputs), params, cotangent)
+
+
+def gradient(
+    loss: Callable[[Tree], tuple[jax.Array, Any]], at: Tree
+) -> tuple[jax.Array, Any, Tree]:
+    """`loss(at) -> (value [], aux)` as (value, aux, gradient)."""
+    (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(at)
+    return value, aux, grads
 
 
 Rule = Callable[[Any, Any, float], Any]
@@ -118,15 +152,3 @@ def combine(
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; choose one of {sorted(RULES)}")
     return RULES[rule](true, synthetic, weight)
-
-
-def bootstrap(update: jax.Array, predicted: jax.Array) -> jax.Array:
-    """⟨stop(ĝ), m'_T⟩: the future's cotangent at a window's end (DNI).
-
-    Added to a window's loss, it makes the vjp see ĝ as the gradient that arrives from
-    beyond the cut. Only the last update m'_T is used: it is the one output of the step
-    at the cut whose whole influence lies in the future, so nothing is counted twice.
-
-    Gradients: ĝ is a constant; m'_T receives exactly ĝ.
-    """
-    return jnp.sum(stop(predicted) * update)

@@ -153,9 +153,10 @@ def carries(predictor: Predictor, width: int) -> PerController:
 def predict(
     predictor: Predictor,
     params: PerController,
-    start: PerController,
     outputs: PerController,
     labels: Float[Array, "steps classes"],
+    *,
+    start: PerController,
 ) -> tuple[PerController, PerController]:
     """(final carries, ĝ `[T, K]`) for recorded outputs `[T, K]` and labels `[T, C]`."""
 
@@ -168,66 +169,20 @@ def predict(
     return PerController(*finals), PerController(*predicted)
 
 
-def predict_probe(
+def predict_ask(
     predictor: Predictor,
     params: PerController,
-    start: PerController,
     outputs: PerController,
     labels: Float[Array, "queries classes"],
+    *,
+    start: PerController,
 ) -> PerController:
-    """ĝ `[Q, K]` for the outputs of a probe: every query starts from the same carry."""
+    """ĝ `[Q, K]` for the outputs of `cell.ask`: every query starts from the same carry."""
 
     def one(params: Any, carry: Any, outputs: jax.Array) -> jax.Array:
-        ask = lambda output, label: predictor.step(params, carry, output, label)[1]  # noqa: E731
-        return jax.vmap(ask)(outputs, labels)
+        def one_query(output: jax.Array, label: jax.Array) -> jax.Array:
+            return predictor.step(params, carry, output, label)[1]
+
+        return jax.vmap(one_query)(outputs, labels)
 
     return PerController(*map(one, params, start, outputs))
-
-
-def regression_loss(predicted: PerController, true: PerController) -> PerController:
-    """‖ĝ - g‖² summed over K, mean over every other axis, per controller (Eq. 11)."""
-    return jax.tree.map(
-        lambda p, t: jnp.mean(jnp.sum((p - t) ** 2, axis=-1)), predicted, true
-    )
-
-
-class Scale(NamedTuple):
-    """Running mean square of the true cotangents, one number per controller."""
-
-    mean_square: PerController
-    total: jax.Array
-
-
-def init_scale() -> Scale:
-    """Nothing seen yet."""
-    return Scale(PerController(*(jnp.zeros(()) for _ in range(3))), jnp.zeros(()))
-
-
-def update_scale(scale: Scale, true: PerController, *, decay: float = 0.99) -> Scale:
-    """Exponential mean of the squared entries of g, `[..., K]` per controller."""
-    seen = jax.tree.map(
-        lambda m, t: decay * m + (1 - decay) * jnp.mean(t**2), scale.mean_square, true
-    )
-    return Scale(seen, decay * scale.total + (1 - decay))
-
-
-def no_scale(scale: Scale) -> PerController:
-    """Predict cotangents as they are (the paper)."""
-    return jax.tree.map(jnp.ones_like, scale.mean_square)
-
-
-def rms_scale(scale: Scale) -> PerController:
-    """Root mean square of g so far, bias-corrected; predict g / rms, inject ĝ · rms.
-
-    A controller whose cotangents are exactly zero keeps a floor of 1e-8.
-    """
-    count = jnp.maximum(scale.total, 1e-8)
-    return jax.tree.map(
-        lambda m: jnp.maximum(jnp.sqrt(m / count), 1e-8), scale.mean_square
-    )
-
-
-SCALES: dict[str, Callable[[Scale], PerController]] = {
-    "none": no_scale,
-    "rms": rms_scale,
-}

@@ -9,99 +9,117 @@ import jax
 import jax.numpy as jnp
 
 from nmn_jax import cell as cell_lib
-from nmn_jax import synthetic
-from nmn_jax.types import Inputs, NMNState, Params, PerController, Trace
+from nmn_jax.feedback import plumbing, predictors
+from nmn_jax.types import Inputs, NMNState, PerController, Trace
 
 
-class Signal(NamedTuple):
+class Told(NamedTuple):
+    """What a source is told of a step (with a leading axis, of a stream of steps).
+
+    target: `[C]`, the label as synthetic gradients see it
+    truth: the true cotangent of the query loss at every controller output, `[K]` each in
+      the units of predictions, for the oracle that has it; else None
+    """
+
+    target: jax.Array
+    truth: PerController | None = None
+
+
+class Seen(NamedTuple):
+    """The step that is to be corrected: its parameters, the state it started from, what
+    it was given, what happened, and what the source is told."""
+
+    params: cell_lib.CellParams
+    state: NMNState
+    inputs: Inputs
+    trace: Trace
+    told: Told
+
+
+class CotangentSource(NamedTuple):
     """Where the cotangents of the fast path come from.
 
     init: `() -> carries`
-    step: `(carries, params, state, inputs, trace, target [C]) -> (carries,
-      PerController [K])`, called after the step whose controllers it is to correct
+    step: `(carries, Seen) -> (carries, PerController [K])`
     """
 
     init: Callable[[], Any]
-    step: Callable[..., tuple[Any, PerController]]
+    step: Callable[[Any, Seen], tuple[Any, PerController]]
 
 
-def synthetic_signal(
-    predictor: synthetic.Predictor,
+def predicted_source(
+    predictor: predictors.Predictor,
     params: PerController,
     *,
     width: int,
     order: Callable[[Any], Any],
-) -> Signal:
-    """ĝ_c = SG_c(h_c, y): the paper's signal.
+) -> CotangentSource:
+    """ĝ_c = SG_c(h_c, y): the paper's source.
 
     ĝ stays in the predictors' normalised units (targets are divided by their running
     scale), so a fast step does not shrink with the loss; the learned rates absorb it.
 
-    Gradients: `order` is `gradients.stop` where h is to be a constant for the
+    Gradients: `order` is `plumbing.stop` where h is to be a constant for the
     predictor.
     """
 
-    def step(
-        carries: PerController,
-        cell_params: Params,
-        state: NMNState,
-        inputs: Inputs,
-        trace: Trace,
-        target: jax.Array,
-    ) -> tuple[PerController, PerController]:
-        del cell_params, state, inputs
+    def step(carries: PerController, seen: Seen) -> tuple[PerController, PerController]:
         results = [
-            predictor.step(p, c, h, target)
-            for p, c, h in zip(params, carries, order(trace.outputs), strict=True)
+            predictor.step(p, c, h, seen.told.target)
+            for p, c, h in zip(params, carries, order(seen.trace.outputs), strict=True)
         ]
         return PerController(*(r[0] for r in results)), PerController(
             *(r[1] for r in results)
         )
 
-    return Signal(lambda: synthetic.carries(predictor, width), step)
+    return CotangentSource(lambda: predictors.carries(predictor, width), step)
 
 
-def zero_signal() -> Signal:
+def _stateless(find: Callable[[Seen], PerController]) -> CotangentSource:
+    return CotangentSource(lambda: (), lambda carries, seen: (carries, find(seen)))
+
+
+def zero_source() -> CotangentSource:
     """The control that says nothing: ĝ = 0."""
-
-    def step(
-        carries: tuple,
-        cell_params: Params,
-        state: NMNState,
-        inputs: Inputs,
-        trace: Trace,
-        target: jax.Array,
-    ) -> tuple[tuple, PerController]:
-        del cell_params, state, inputs, target
-        return carries, jax.tree.map(jnp.zeros_like, trace.outputs)
-
-    return Signal(lambda: (), step)
+    return _stateless(lambda seen: jax.tree.map(jnp.zeros_like, seen.trace.outputs))
 
 
-def oracle_signal(
-    cell: cell_lib.Cell, step_loss: Callable[[jax.Array, jax.Array], jax.Array]
-) -> Signal:
+def step_oracle_source(
+    cell: cell_lib.Cell,
+    step_loss: Callable[[jax.Array, jax.Array], jax.Array],
+    units: PerController,
+) -> CotangentSource:
     """The true gradient of the step's own loss at every controller output.
 
     Args:
-      step_loss: `(output [K], target [C]) -> []`, the decoder's loss of this step.
+      step_loss: `(output [K], target [C]) -> []`, the loss of this step's answer.
+      units: what predictions are divided by, so that the oracle speaks in their units.
 
     The write controller's is exactly zero: its update matters only from the next step
     on.
     """
 
-    def step(
-        carries: tuple,
-        cell_params: Params,
-        state: NMNState,
-        inputs: Inputs,
-        trace: Trace,
-        target: jax.Array,
-    ) -> tuple[tuple, PerController]:
-        def loss(taps: PerController) -> jax.Array:
-            _, tapped = cell.step(cell_params, state, inputs, taps)
-            return step_loss(tapped.outputs.output, target)
+    def find(seen: Seen) -> PerController:
+        def loss(probes: PerController) -> tuple[jax.Array, None]:
+            _, probed = cell.step(seen.params, seen.state, seen.inputs, probes)
+            return step_loss(probed.outputs.output, seen.told.target), None
 
-        return carries, jax.grad(loss)(jax.tree.map(jnp.zeros_like, trace.outputs))
+        zeros = jax.tree.map(jnp.zeros_like, seen.trace.outputs)
+        return jax.tree.map(jnp.divide, plumbing.gradient(loss, zeros)[2], units)
 
-    return Signal(lambda: (), step)
+    return _stateless(find)
+
+
+def truth_source() -> CotangentSource:
+    """The cotangent that was found beforehand: `Told.truth` of the step.
+
+    Raises:
+      ValueError: when a step is told no truth.
+    """
+
+    def find(seen: Seen) -> PerController:
+        if seen.told.truth is None:
+            raise ValueError("the source of true cotangents was told none")
+        return seen.told.truth
+
+    return _stateless(find)

@@ -9,10 +9,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nmn_jax import builders, losses, networks, presets
-from nmn_jax.learner import TrainState, apply
-from nmn_jax.stream import StreamLearner
-from nmn_jax.window import Window
+from nmn_jax.feedback import plumbing
+from nmn_jax.methods import parts
+from nmn_jax.methods.base import Answer, Entry, Method
+from nmn_jax.nets import leaves
+from nmn_jax.nets.encoder import Encoder
+from nmn_jax.settings import builders
+from nmn_jax.settings.records import Settings
+from nmn_jax.tasks.base import StreamBatch, Task
+from nmn_jax.types import Network, TrainState
 
 
 class CnnState(NamedTuple):
@@ -24,60 +29,72 @@ class CnnState(NamedTuple):
 
 
 class _Design(NamedTuple):
-    encoder: networks.Encoder
-    head: Any
+    encoder: Encoder
+    head: Network
     optimizer: optax.GradientTransformation
+    task: Task
 
 
-def make_learner(
-    settings: presets.Settings, *, classes: int, steps: int
-) -> StreamLearner:
-    """A plain network with the encoder and optimiser of `settings`.
-
-    It answers the stream learner's three calls.
-    """
+def make(settings: Settings, task: Task, *, steps: int) -> Method:
+    """A plain network with the encoder and optimiser of `settings`."""
     design = _Design(
-        builders.make_encoder(settings.model),
-        networks.make_dense(classes),
-        presets.make_optimizers(settings.optim, steps=steps)[0],
+        builders.make_encoder(settings.model, task.spec.input_shape),
+        leaves.make_dense(task.spec.targets),
+        builders.make_optimizer(settings.optim, settings.optim.lr, steps=steps),
+        task,
+    )
+    return Method(
+        functools.partial(_init, design),
+        functools.partial(_step, design),
+        functools.partial(_predict, design),
+        lambda state: state._replace(network=state.network._replace(opt_state=())),
+        None,
+        {"method": "cnn", "norm": settings.model.norm},
+        settings.model.norm == "batch",
     )
 
-    def init(key: jax.Array) -> CnnState:
-        encoder_key, head_key = jax.random.split(key)
-        params, stats = design.encoder.init(encoder_key)
-        head = design.head.init(head_key, design.encoder.width)
-        whole = {"encoder": params, "head": head}
-        network = TrainState(whole, design.optimizer.init(whole))
-        return CnnState(network, stats, jnp.zeros((), jnp.int32))
 
-    return StreamLearner(
-        init, functools.partial(_step, design), functools.partial(_predict, design)
-    )
+ENTRY = Entry(
+    make,
+    "stream",
+    ("model.channels", "model.layers", "model.norm", *parts.OPTIMIZER),
+)
+
+
+def _init(design: _Design, key: jax.Array) -> CnnState:
+    encoder_key, head_key = jax.random.split(key)
+    params, stats = design.encoder.init(encoder_key)
+    head = design.head.init(head_key, design.encoder.width)
+    whole = {"encoder": params, "head": head}
+    network = TrainState(whole, design.optimizer.init(whole))
+    return parts.own_buffers(CnnState(network, stats, jnp.zeros((), jnp.int32)))
 
 
 def _answer(
-    design: _Design, params: Any, stats: Any, images: jax.Array, phase: str
+    design: _Design, params: Any, given: tuple[Any, jax.Array], phase: str
 ) -> tuple[jax.Array, Any]:
+    """Outputs `[T, C]` and the encoder's statistics."""
+    stats, inputs = given
     features, stats = design.encoder.apply(
-        params["encoder"], stats, images[None], supports=len(images), phase=phase
+        params["encoder"], stats, inputs[None], supports=len(inputs), phase=phase
     )
     return design.head.apply(params["head"], features[0]), stats
 
 
-def _step(design: _Design, state: CnnState, window: Window) -> tuple[CnnState, dict]:
+def _step(
+    design: _Design, state: CnnState, batch: StreamBatch
+) -> tuple[CnnState, dict[str, jax.Array]]:
     def loss(params: Any) -> tuple:
-        answers, stats = _answer(design, params, state.stats, window.images, "train")
-        value = jnp.mean(losses.cross_entropy(answers, window.labels))
-        return value, (answers, stats)
+        answers, stats = _answer(design, params, (state.stats, batch.inputs), "train")
+        each = jax.vmap(design.task.loss)(answers, batch.targets)
+        return jnp.mean(each), (answers, stats)
 
-    (value, (answers, stats)), grads = jax.value_and_grad(loss, has_aux=True)(
-        state.network.params
-    )
-    accuracy = jnp.mean(losses.accuracy(answers, window.labels))
-    network = apply(design.optimizer, state.network, grads)
-    after = CnnState(network, stats, state.step + 1)
-    return after, {"loss": value, "accuracy": accuracy}
+    value, (answers, stats), grads = plumbing.gradient(loss, state.network.params)
+    network = parts.descend(design.optimizer, state.network, grads)
+    scores = parts.mean_scores(design.task, answers, batch.targets)
+    return CnnState(network, stats, state.step + 1), {"loss": value, **scores}
 
 
-def _predict(design: _Design, state: CnnState, images: jax.Array) -> jax.Array:
-    return _answer(design, state.network.params, state.stats, images, "test")[0]
+def _predict(design: _Design, state: CnnState, inputs: jax.Array) -> Answer:
+    given = (state.stats, inputs)
+    return Answer(_answer(design, state.network.params, given, "test")[0], {})

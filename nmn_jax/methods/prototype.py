@@ -1,88 +1,124 @@
-"""The yardstick: nearest prototypes on the same encoder, trained end to end.
+"""Nearest prototypes on the same encoder, trained end to end.
 
 Prototypical networks (Snell et al., 2017): logits are -scale · ‖f(x) - c_k‖² / D with
-c_k the mean feature of class k; the scale is learned. It answers the learner's three
-calls, so it trains and is tested by the same code, batch and budget as the memory
-network.
+c_k the mean feature of class k; the scale is learned.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from nmn_jax import builders, losses, presets, synthetic
-from nmn_jax.feedback import Batch
-from nmn_jax.learner import Learner, LearnerState, TrainState, apply
-from nmn_jax.model import EpisodeRun
-from nmn_jax.networks import Encoder
+from nmn_jax.feedback import plumbing
+from nmn_jax.methods import parts
+from nmn_jax.methods.base import Answer, Entry, Method
+from nmn_jax.nets.encoder import Encoder
+from nmn_jax.settings import builders
+from nmn_jax.settings.records import Settings
+from nmn_jax.tasks.base import Batch, Context, Task
+from nmn_jax.types import TrainState
 
 SCALE = 10.0
 
 
-def logits(features: jax.Array, support: jax.Array, log_scale: jax.Array) -> jax.Array:
+class PrototypeState(NamedTuple):
+    """Everything that changes from step to step."""
+
+    network: TrainState
+    stats: Any
+    step: jax.Array  # []
+
+
+class _Design(NamedTuple):
+    encoder: Encoder
+    optimizer: optax.GradientTransformation
+    task: Task
+
+
+def make(settings: Settings, task: Task, *, steps: int) -> Method:
+    """Prototypes with the encoder and optimiser of `settings`.
+
+    Raises:
+      ValueError: for a task that is no classification: there are no classes to average.
+    """
+    if task.spec.kind != "classification":
+        raise ValueError(
+            f"prototypes are class means, but this task is a {task.spec.kind}; choose "
+            "another method"
+        )
+    design = _Design(
+        builders.make_encoder(settings.model, task.spec.input_shape),
+        builders.make_optimizer(settings.optim, settings.optim.lr, steps=steps),
+        task,
+    )
+    return Method(
+        functools.partial(_init, design),
+        functools.partial(_step, design),
+        functools.partial(_predict, design),
+        lambda state: state._replace(network=state.network._replace(opt_state=())),
+        None,
+        {"method": "prototype", "norm": settings.model.norm},
+        settings.model.norm == "batch",
+    )
+
+
+ENTRY = Entry(
+    make,
+    "episodes",
+    ("model.channels", "model.layers", "model.norm", *parts.OPTIMIZER),
+)
+
+
+def logits(features: jax.Array, targets: jax.Array, log_scale: jax.Array) -> jax.Array:
     """`[Q, C]` for one episode: features `[S + Q, D]`, support labels `[S, C]`."""
-    stored, asked = features[: len(support)], features[len(support) :]
-    prototypes = support.T @ stored / jnp.sum(support, axis=0)[:, None]
-    apart = jnp.mean((asked[:, None] - prototypes[None]) ** 2, axis=-1)
+    stored, queries = features[: len(targets)], features[len(targets) :]
+    prototypes = targets.T @ stored / jnp.sum(targets, axis=0)[:, None]
+    apart = jnp.mean((queries[:, None] - prototypes[None]) ** 2, axis=-1)
     return -jnp.exp(log_scale) * apart
 
 
+def _init(design: _Design, key: jax.Array) -> PrototypeState:
+    params, stats = design.encoder.init(key)
+    whole = {"encoder": params, "log_scale": jnp.log(jnp.asarray(SCALE))}
+    network = TrainState(whole, design.optimizer.init(whole))
+    return parts.own_buffers(PrototypeState(network, stats, jnp.zeros((), jnp.int32)))
+
+
 def _answer(
-    encoder: Encoder, params: Any, stats: Any, batch: Batch, phase: str
+    design: _Design, params: Any, given: tuple[Any, Context, jax.Array], phase: str
 ) -> tuple[jax.Array, Any]:
     """Logits `[B, Q, C]` and the encoder's statistics."""
-    features, stats = encoder.apply(
-        params["encoder"], stats, batch.images,
-        supports=batch.support.shape[1], phase=phase,
+    stats, context, queries = given
+    features, stats = design.encoder.apply(
+        params["encoder"], stats, jnp.concatenate([context.inputs, queries], axis=1),
+        supports=context.inputs.shape[1], phase=phase,
     )  # fmt: skip
-    scale = params["log_scale"]
-    return jax.vmap(logits, (0, 0, None))(features, batch.support, scale), stats
+    each = jax.vmap(logits, (0, 0, None))
+    return each(features, context.targets, params["log_scale"]), stats
 
 
-def make_learner(settings: presets.Settings, *, steps: int) -> Learner:
-    """The yardstick with the encoder and optimiser of `settings`."""
-    encoder = builders.make_encoder(settings.model)
-    optimizer = presets.make_optimizer(settings.optim, settings.optim.lr, steps=steps)
+def _step(
+    design: _Design, state: PrototypeState, batch: Batch
+) -> tuple[PrototypeState, dict[str, jax.Array]]:
+    def loss(params: Any) -> tuple:
+        given = (state.stats, batch.context, batch.queries)
+        answers, stats = _answer(design, params, given, "train")
+        each = jax.vmap(jax.vmap(design.task.loss))(answers, batch.answers)
+        return jnp.mean(each), (answers, stats)
 
-    run = functools.partial(_answer, encoder)
-
-    def init(key: jax.Array) -> LearnerState:
-        params, stats = encoder.init(key)
-        whole = {"encoder": params, "log_scale": jnp.log(jnp.asarray(SCALE))}
-        network = TrainState(whole, optimizer.init(whole))
-        return LearnerState(
-            network,
-            TrainState((), ()),
-            stats,
-            synthetic.init_scale(),
-            jnp.zeros((), int),
-        )
-
-    def step(state: LearnerState, batch: Batch) -> tuple[LearnerState, dict]:
-        def loss(params: Any) -> tuple:
-            answers, stats = run(params, state.stats, batch, "train")
-            return jnp.mean(losses.cross_entropy(answers, batch.query)), (
-                answers,
-                stats,
-            )
-
-        (value, (answers, stats)), grads = jax.value_and_grad(loss, has_aux=True)(
-            state.network.params
-        )
-        network = apply(optimizer, state.network, grads)
-        accuracy = jnp.mean(losses.accuracy(answers, batch.query))
-        after = state._replace(network=network, stats=stats, step=state.step + 1)
-        return after, {"loss": value, "accuracy": accuracy}
-
-    return Learner(init, step, functools.partial(_predict, encoder))
+    value, (answers, stats), grads = plumbing.gradient(loss, state.network.params)
+    network = parts.descend(design.optimizer, state.network, grads)
+    scores = parts.mean_scores(design.task, answers, batch.answers)
+    after = PrototypeState(network, stats, state.step + 1)
+    return after, {"loss": value, **scores}
 
 
-def _predict(encoder: Encoder, state: LearnerState, batch: Batch) -> EpisodeRun:
-    """Answers alone: there is no memory whose trace could be shown."""
-    params, nothing = state.network.params, cast(Any, None)
-    answers, _ = _answer(encoder, params, state.stats, batch, "test")
-    return EpisodeRun(answers, nothing, nothing)
+def _predict(
+    design: _Design, state: PrototypeState, context: Context, queries: jax.Array
+) -> Answer:
+    given = (state.stats, context, queries)
+    return Answer(_answer(design, state.network.params, given, "test")[0], {})

@@ -1,6 +1,6 @@
 """Replay beside a stream: the last examples of every class, some of them in every step.
 
-The usual remedy for classes that come seldom, here around any learner of a stream: a
+The usual remedy for classes that come seldom, here around any method of a stream: a
 ring of the last M images per class (so that what is frequent does not push out what is
 rare; Chaudhry et al., 2019), and with every window as many recalled examples as asked
 for, their classes drawn evenly.
@@ -14,101 +14,122 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nmn_jax.stream import StreamLearner
-from nmn_jax.window import Window
+from nmn_jax.methods.base import Answer, Entry, Method
+from nmn_jax.settings.records import Settings
+from nmn_jax.tasks.base import Spec, StreamBatch, Task
 
 
 class Buffer(NamedTuple):
-    """Rings of the last M images of every class, and how many a class ever had."""
+    """Rings of the last M inputs of every class, and how many a class ever had."""
 
-    images: jax.Array  # [C, M, H, W]
+    inputs: jax.Array  # [C, M, ...]
     seen: jax.Array  # [C]
 
 
 class ReplayState(NamedTuple):
-    """The learner's state, and what it may be shown again."""
+    """The method's own state, and what it may be shown again."""
 
-    learner: Any
+    inner: Any
     buffer: Buffer
     key: jax.Array
     step: jax.Array  # []
 
 
-def init_buffer(classes: int, kept: int, image_shape: tuple[int, int]) -> Buffer:
-    """Empty rings of `kept` images.
+def init_buffer(classes: int, kept: int, input_shape: tuple[int, ...]) -> Buffer:
+    """Empty rings of `kept` inputs.
 
     Raises:
       ValueError: if `kept` is not positive.
     """
     if kept < 1:
-        raise ValueError(f"replay keeps {kept} images a class: must be at least 1")
-    rings = jnp.zeros((classes, kept, *image_shape))
+        raise ValueError(f"replay keeps {kept} inputs a class: must be at least 1")
+    rings = jnp.zeros((classes, kept, *input_shape))
     return Buffer(rings, jnp.zeros((classes,), jnp.int32))
 
 
-def remember(buffer: Buffer, window: Window) -> Buffer:
+def remember(buffer: Buffer, window: StreamBatch) -> Buffer:
     """Put the examples of a window into their rings, one after the other."""
 
-    def put(buffer: Buffer, example: Window) -> tuple[Buffer, None]:
-        kind = jnp.argmax(example.labels)
-        place = buffer.seen[kind] % buffer.images.shape[1]
-        images = buffer.images.at[kind, place].set(example.images)
-        return Buffer(images, buffer.seen.at[kind].add(1)), None
+    def put(buffer: Buffer, example: StreamBatch) -> tuple[Buffer, None]:
+        kind = jnp.argmax(example.targets)
+        place = buffer.seen[kind] % buffer.inputs.shape[1]
+        inputs = buffer.inputs.at[kind, place].set(example.inputs)
+        return Buffer(inputs, buffer.seen.at[kind].add(1)), None
 
     return jax.lax.scan(put, buffer, window)[0]
 
 
-def recall(buffer: Buffer, key: jax.Array, count: int) -> Window:
+def recall(buffer: Buffer, key: jax.Array, count: int) -> StreamBatch:
     """`count` examples: a class drawn evenly from those seen, then one of its ring."""
     kind_key, place_key = jax.random.split(key)
     known = jnp.where(buffer.seen > 0, 0.0, -jnp.inf)
     kinds = jax.random.categorical(kind_key, known, shape=(count,))
-    filled = jnp.minimum(buffer.seen[kinds], buffer.images.shape[1])
+    filled = jnp.minimum(buffer.seen[kinds], buffer.inputs.shape[1])
     places = jax.random.randint(place_key, (count,), 0, filled)
-    labels = jax.nn.one_hot(kinds, buffer.images.shape[0])
-    return Window(buffer.images[kinds, places], labels)
+    labels = jax.nn.one_hot(kinds, buffer.inputs.shape[0])
+    return StreamBatch(buffer.inputs[kinds, places], labels)
 
 
-def with_replay(
-    learner: StreamLearner,
-    *,
-    classes: int,
-    count: int,
-    kept: int = 20,
-    image_shape: tuple[int, int] = (28, 28),
-) -> StreamLearner:
-    """The learner, shown `count` recalled examples before those of every window.
-
-    Args:
-      kept: M, images kept of every class; memory is `classes * kept` images.
+def with_replay(method: Method, spec: Spec, *, count: int, kept: int = 20) -> Method:
+    """The method, shown `count` recalled examples before those of every window.
 
     Its metrics are those of the longer window, recalled examples included.
 
+    Args:
+      spec: of the task, which has classes.
+      kept: M, inputs kept of every class; memory is `spec.targets * kept` inputs.
+
     Raises:
-      ValueError: if `count` or `kept` is not positive.
+      ValueError: if `count` or `kept` is not positive, or the task has no classes.
     """
     if count < 1:
         raise ValueError(f"replay of {count} examples a window: must be at least 1")
+    if spec.kind != "classification":
+        raise ValueError(
+            f"replay keeps examples by class, but this task is a {spec.kind}"
+        )
+    empty = init_buffer(spec.targets, kept, spec.input_shape)
 
     def init(key: jax.Array) -> ReplayState:
         own, inner = jax.random.split(key)
-        buffer = init_buffer(classes, kept, image_shape)
-        return ReplayState(learner.init(inner), buffer, own, jnp.zeros((), jnp.int32))
+        buffer = jax.tree.map(jnp.copy, empty)
+        return ReplayState(method.init(inner), buffer, own, jnp.zeros((), jnp.int32))
 
-    def predict(state: ReplayState, images: jax.Array) -> jax.Array:
-        return learner.predict(state.learner, images)
+    def predict(state: ReplayState, inputs: jax.Array) -> Answer:
+        return method.predict(state.inner, inputs)
 
-    return StreamLearner(init, functools.partial(_step, learner, count), predict)
+    def slim(state: ReplayState) -> ReplayState:
+        return state._replace(inner=method.slim(state.inner))
+
+    return method._replace(
+        init=init,
+        step=functools.partial(_step, method, count),
+        predict=predict,
+        slim=slim,
+        columns={**method.columns, "replay": f"{count} a window"},
+    )
 
 
 def _step(
-    learner: StreamLearner, count: int, state: ReplayState, window: Window
+    method: Method, count: int, state: ReplayState, window: StreamBatch
 ) -> tuple[ReplayState, dict]:
     # Remembered first: there is something to recall from the first step on.
     buffer = remember(state.buffer, window)
     recalled = recall(buffer, jax.random.fold_in(state.key, state.step), count)
-    joined = Window(
-        *(jnp.concatenate(parts) for parts in zip(recalled, window, strict=True))
+    joined = StreamBatch(
+        *(jnp.concatenate(pair) for pair in zip(recalled, window, strict=True))
     )
-    after, metrics = learner.step(state.learner, joined)
+    after, metrics = method.step(state.inner, joined)
     return ReplayState(after, buffer, state.key, state.step + 1), metrics
+
+
+def around(entry: Entry) -> Entry:
+    """The line of a method of a stream, with replay beside it."""
+
+    def make(settings: Settings, task: Task, *, steps: int) -> Method:
+        inner = entry.make(settings, task, steps=steps)
+        return with_replay(
+            inner, task.spec, count=settings.replay.count, kept=settings.replay.kept
+        )
+
+    return Entry(make, entry.form, (*entry.uses, "replay"))

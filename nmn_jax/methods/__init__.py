@@ -1,0 +1,12 @@
+"""Methods: who answers. A method is one file here and one line in `table`."""
+
+from nmn_jax.methods import base as base
+from nmn_jax.methods import cnn as cnn
+from nmn_jax.methods import nmn as nmn
+from nmn_jax.methods import nmn_stream as nmn_stream
+from nmn_jax.methods import prototype as prototype
+from nmn_jax.methods import replay as replay
+from nmn_jax.methods import table as table
+from nmn_jax.methods.base import Answer as Answer
+from nmn_jax.methods.base import Entry as Entry
+from nmn_jax.methods.base import Method as Method

@@ -1,0 +1,68 @@
+"""What several methods do alike: descend, score, name themselves."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from nmn_jax.settings.records import Settings
+from nmn_jax.tasks.base import Task
+from nmn_jax.types import TrainState
+
+Tree = TypeVar("Tree")
+
+# The settings that reach a method with one optimiser and no controllers.
+OPTIMIZER = ("optim.lr", "optim.schedule", "optim.clip")
+
+
+def descend(
+    optimizer: optax.GradientTransformation, state: TrainState, grads: Any
+) -> TrainState:
+    """One step of an optimiser."""
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    return TrainState(optax.apply_updates(state.params, updates), opt_state)
+
+
+def own_buffers(state: Tree) -> Tree:
+    """The state with a buffer of its own for every leaf, and no weak types.
+
+    A donated state must not hold one buffer twice, and a weak type would become a
+    strong one in the first step: another type, so another compilation.
+    """
+
+    def one(leaf: jax.Array) -> jax.Array:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jnp.copy(leaf)
+        return jnp.array(leaf, dtype=leaf.dtype, copy=True)
+
+    return jax.tree.map(one, state)
+
+
+def mean_scores(
+    task: Task, outputs: jax.Array, answers: jax.Array
+) -> dict[str, jax.Array]:
+    """Every score of the task, mean over all leading axes of `[..., C]`."""
+    width = outputs.shape[-1]
+    flat = jax.vmap(task.score)(outputs.reshape(-1, width), answers.reshape(-1, width))
+    return {name: jnp.mean(each) for name, each in flat.items()}
+
+
+def columns(settings: Settings) -> dict[str, str]:
+    """How tables name a neural memory network."""
+    return {
+        "method": f"nmn {settings.preset}",
+        "synthetic gradients": sg_name(settings),
+        "label input": settings.model.label_input,
+        "norm": settings.model.norm,
+    }
+
+
+def sg_name(settings: Settings) -> str:
+    """Use of synthetic gradients with its control, e.g. `both (shuffled)`."""
+    factor = settings.optim.controller_factor
+    notes = [] if settings.sg.control == "none" else [settings.sg.control]
+    notes += [] if factor == 1 else [f"controllers' rate x {factor:g}"]
+    return settings.sg.use + (f" ({', '.join(notes)})" if notes else "")

@@ -1,0 +1,27 @@
+"""Every method by name: one line each, from the file that defines it."""
+
+from __future__ import annotations
+
+from nmn_jax.methods import cnn, nmn, nmn_stream, prototype, replay
+from nmn_jax.methods.base import Entry
+
+METHODS: dict[str, Entry] = {
+    "nmn": nmn.ENTRY,
+    "prototype": prototype.ENTRY,
+    "nmn_stream": nmn_stream.ENTRY,
+    "nmn_replay": replay.around(nmn_stream.ENTRY),
+    "cnn": cnn.ENTRY,
+    "cnn_replay": replay.around(cnn.ENTRY),
+}
+
+
+def entry(name: str, *, form: str) -> Entry:
+    """The line of a method for tasks of a form, `episodes` or `stream`.
+
+    Raises:
+      ValueError: if there is none of that name and form; names those there are.
+    """
+    known = sorted(each for each, line in METHODS.items() if line.form == form)
+    if name not in known:
+        raise ValueError(f"unknown method {name!r}; choose one of {known}")
+    return METHODS[name]
