@@ -98,7 +98,7 @@ def support_inputs(model: Model, features: jax.Array, targets: jax.Array) -> Inp
 
 
 def previous(targets: jax.Array, before: jax.Array) -> jax.Array:
-    """The target of the step before, for targets `[T, C]` that follow `before` `[C]`."""
+    """Of every step the target of the one before: `[T, C]` after a first `[C]`."""
     return jnp.concatenate([before[None], targets[:-1]])
 
 

@@ -177,7 +177,7 @@ def predict_ask(
     *,
     start: PerController,
 ) -> PerController:
-    """ĝ `[Q, K]` for the outputs of `cell.ask`: every query starts from the same carry."""
+    """ĝ `[Q, K]` for outputs of `cell.ask`: every query starts from the same carry."""
 
     def one(params: Any, carry: Any, outputs: jax.Array) -> jax.Array:
         def one_query(output: jax.Array, label: jax.Array) -> jax.Array:

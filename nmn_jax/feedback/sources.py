@@ -17,8 +17,8 @@ class Told(NamedTuple):
     """What a source is told of a step (with a leading axis, of a stream of steps).
 
     target: `[C]`, the label as synthetic gradients see it
-    truth: the true cotangent of the query loss at every controller output, `[K]` each in
-      the units of predictions, for the oracle that has it; else None
+    truth: the true cotangent of the query loss at every controller output, `[K]` each,
+      in the units of predictions, for the oracle that has it; else None
     """
 
     target: jax.Array

@@ -47,8 +47,8 @@ def no_scale(scale: Scale) -> PerController:
 def rms_scale(scale: Scale) -> PerController:
     """Root mean square of g so far, bias-corrected; predict g / rms, inject ĝ · rms.
 
-    One as long as nothing was seen; a controller whose cotangents are exactly zero keeps
-    a floor of 1e-8.
+    One as long as nothing was seen; a controller whose cotangents are exactly zero
+    keeps a floor of 1e-8.
     """
     count = jnp.maximum(scale.total, 1e-8)
 

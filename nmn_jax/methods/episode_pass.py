@@ -181,8 +181,8 @@ def _unknown(context: Context, queries: jax.Array) -> jax.Array:
 
 
 def _layout(episodes: int, queries: int) -> Layout:
-    """Support cotangents become those of one episode's mean loss, query cotangents those
-    of one query's: neither depends on how many are asked."""
+    """Support cotangents become those of one episode's mean loss, query cotangents
+    those of one query's: neither depends on how many are asked."""
     support, query = (
         PerController(*([float(count)] * 3)) for count in (episodes, episodes * queries)
     )
@@ -202,7 +202,7 @@ def concat_stages(stages: Stages) -> PerController:
 
 
 def split_stages(whole: PerController) -> Stages:
-    """The inverse of `concat_stages`; queries give the write controller no cotangent."""
+    """The inverse of `concat_stages`: queries give the write controller nothing."""
     steps = whole.write.shape[1]
     queries = PerController(whole.input[:, steps:], whole.output[:, steps:], None)
     return Stages(

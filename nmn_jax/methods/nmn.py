@@ -73,7 +73,7 @@ def make_method(
                 stats,
                 targets.init_scale(),
                 jnp.zeros((), jnp.int32),
-            )  # fmt: skip
+            )
         )
 
     def step(state: NMNLearnerState, batch: Batch) -> tuple[NMNLearnerState, dict]:

@@ -30,7 +30,7 @@ class ReplayState(NamedTuple):
     """The method's own state, and what it may be shown again."""
 
     inner: Any
-    buffer: Buffer
+    buffer: Any  # Buffer; () once slim
     key: jax.Array
     step: jax.Array  # []
 
@@ -99,7 +99,7 @@ def with_replay(method: Method, spec: Spec, *, count: int, kept: int = 20) -> Me
         return method.predict(state.inner, inputs)
 
     def slim(state: ReplayState) -> ReplayState:
-        return state._replace(inner=method.slim(state.inner))
+        return state._replace(inner=method.slim(state.inner), buffer=())
 
     return method._replace(
         init=init,

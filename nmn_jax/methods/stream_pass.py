@@ -77,7 +77,7 @@ def _without_episode_axis(probes: PerController) -> PerController:
 def encode(
     design: StreamDesign, state: Any, inputs: jax.Array, encoder: Any
 ) -> tuple[jax.Array, Any]:
-    """Features `[T, D]` of a window in training, seen as one episode without queries."""
+    """Features `[T, D]` of a window in training: one episode without queries."""
     features, stats = design.model.encoder.apply(
         encoder, state.stats, inputs[None], supports=len(inputs), phase="train"
     )

@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 class StreamBatch(NamedTuple):
     """T consecutive examples of one stream."""
 
-    inputs: Num[Array, "steps *input"]
+    inputs: Num[Array, "steps ..."]
     targets: Float[Array, "steps targets"]
 
 
