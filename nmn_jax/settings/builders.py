@@ -1,41 +1,61 @@
-"""From settings to a model: strings become functions, sizes become parts."""
+"""From settings to parts: strings become functions, sizes become networks."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import optax
+
 from nmn_jax import cell as cell_lib
 from nmn_jax import controllers as controllers_lib
 from nmn_jax import memory as memory_lib
 from nmn_jax import model as model_lib
-from nmn_jax import networks
-from nmn_jax.settings import ModelSettings
+from nmn_jax.feedback import controls, fast, predictors, targets
+from nmn_jax.feedback import sg as sg_lib
+from nmn_jax.memory.addressing import SIMILARITIES, keyed
+from nmn_jax.memory.write_rules import WRITE_RULES, WriteRule, make_same_value_write
+from nmn_jax.nets import encoder as encoder_lib
+from nmn_jax.nets import leaves
+from nmn_jax.settings.records import (
+    SAME_VALUE,
+    ModelSettings,
+    OptimSettings,
+    SGSettings,
+)
+from nmn_jax.tasks.base import Spec
 from nmn_jax.types import Network, PerController
 
 
-def pick(table: dict[str, Any], name: str, what: str) -> Any:
-    """The entry of a table of choices.
+def make_memory(settings: ModelSettings) -> memory_lib.Memory:
+    """Slots, addressed by their key part where there is one (Eqs. 3, 4, 7)."""
+    similarity = SIMILARITIES[settings.similarity]
+    if settings.key_width:
+        similarity = keyed(similarity, width=settings.key_width)
+    return memory_lib.slots(
+        slots=settings.slots,
+        width=settings.width,
+        memory_scale=settings.memory_scale,
+        similarity=similarity,
+        scale=settings.scale,
+        write_rule=_write_rule(settings),
+    )
 
-    Raises:
-      ValueError: if there is none of that name.
-    """
-    if name not in table:
-        raise ValueError(f"unknown {what} {name!r}; choose one of {sorted(table)}")
-    return table[name]
+
+def _write_rule(settings: ModelSettings) -> WriteRule:
+    if settings.write_rule == SAME_VALUE:
+        return make_same_value_write(key_width=settings.key_width)
+    return WRITE_RULES[settings.write_rule]
 
 
 def make_cell(settings: ModelSettings) -> cell_lib.Cell:
-    """The memory cell the settings describe."""
-    factory = pick(controllers_lib.CONTROLLERS, settings.controller, "controller")
-    similarity = pick(memory_lib.SIMILARITIES, settings.similarity, "similarity")
+    """Three controllers around the memory the settings describe (Fig. 2)."""
+    factory = controllers_lib.CONTROLLERS[settings.controller]
     kernels: tuple[controllers_lib.Kernel, ...] = (
         controllers_lib.random_kernel,
         controllers_lib.identity_kernel,
         controllers_lib.identity_kernel,
     )
     if settings.key_width:
-        _check_keyed(settings)
-        similarity = memory_lib.keyed(similarity, width=settings.key_width)
         kernels = (
             controllers_lib.random_kernel,
             controllers_lib.make_output_kernel(settings.key_width),
@@ -43,69 +63,132 @@ def make_cell(settings: ModelSettings) -> cell_lib.Cell:
         )
     return cell_lib.make_cell(
         PerController(*(factory(settings.width, kernel) for kernel in kernels)),
-        slots=settings.slots,
-        memory_scale=settings.memory_scale,
-        similarity=similarity,
-        scale=settings.scale,
-        write_rule=make_write_rule(settings),
-        compose=pick(controllers_lib.COMPOSE, settings.compose, "compose"),
-        label_input=pick(
-            controllers_lib.LABEL_INPUTS, settings.label_input, "label input"
-        ),
+        make_memory(settings),
+        compose=controllers_lib.COMPOSE[settings.compose],
+        label_input=controllers_lib.LABEL_INPUTS[settings.label_input],
     )
 
 
-def _check_keyed(settings: ModelSettings) -> None:
-    # The output controller's kernel takes the key from q; `mem_only` gives it no q.
-    if settings.compose == "mem_only":
+def make_encoder(
+    settings: ModelSettings, input_shape: tuple[int, ...]
+) -> encoder_lib.Encoder:
+    """The paper's convolutional encoder for images, one dense layer for vectors.
+
+    Raises:
+      ValueError: for inputs of another rank, or images too small for the layers.
+    """
+    if len(input_shape) == 1:
+        return encoder_lib.make_dense_encoder(settings.width, input_shape[0])
+    if len(input_shape) != 2:
         raise ValueError(
-            f"model.key_width={settings.key_width} with compose='mem_only': the output "
-            "controller would read keys where it expects the query; choose compose "
-            "'query_mem' or 'query_mem_weights', or key_width=0"
+            f"no encoder for inputs of shape {input_shape}; give images [H, W] or "
+            "vectors [D]"
         )
-
-
-def make_write_rule(settings: ModelSettings) -> memory_lib.WriteRule:
-    """A rule of `memory.WRITE_RULES`; with a key part also `same_value`."""
-    rules = dict(memory_lib.WRITE_RULES)
-    if settings.key_width:
-        rules["same_value"] = memory_lib.make_same_value_write(
-            key_width=settings.key_width
-        )
-    return pick(rules, settings.write_rule, "write rule")
-
-
-def make_encoder(settings: ModelSettings) -> networks.Encoder:
-    """The paper's convolutional encoder."""
-    norm = pick({each: each for each in networks.NORMS}, settings.norm, "norm")
-    return networks.make_conv_encoder(
-        channels=settings.channels, layers=settings.layers, norm=norm
+    return encoder_lib.make_conv_encoder(
+        channels=settings.channels,
+        layers=settings.layers,
+        norm=settings.norm,  # type: ignore[arg-type]
+        image_shape=input_shape,
     )
 
 
-def make_decoder(settings: ModelSettings, *, classes: int) -> Network:
+def make_decoder(settings: ModelSettings, targets: int) -> Network:
     """Dense layer on the output; with a key part it starts by reading the label part.
 
     Raises:
       ValueError: if the slot has no room for a key and a label.
     """
     if not settings.key_width:
-        return networks.make_dense(classes)
-    if settings.key_width + classes > settings.width:
+        return leaves.make_dense(targets)
+    if settings.key_width + targets > settings.width:
         raise ValueError(
-            f"model.width={settings.width} has no room for a key of key_width="
-            f"{settings.key_width} and {classes} classes; widen it or narrow the key"
+            f"model.width={settings.width} has no room for a key of model.key_width="
+            f"{settings.key_width} and {targets} classes; widen it or narrow the key"
         )
     kernel = controllers_lib.make_decoder_kernel(settings.key_width)
-    return networks.make_dense(classes, kernel_init=kernel)
+    return leaves.make_dense(targets, kernel_init=kernel)
 
 
-def make_model(settings: ModelSettings, *, classes: int) -> model_lib.Model:
-    """Encoder, cell and decoder for `classes` ways."""
+def make_model(settings: ModelSettings, spec: Spec) -> model_lib.Model:
+    """Encoder, cell and decoder for the inputs and targets of a task.
+
+    Raises:
+      ValueError: if the settings do not fit the task.
+    """
     return model_lib.Model(
-        make_encoder(settings),
+        make_encoder(settings, spec.input_shape),
         make_cell(settings),
-        make_decoder(settings, classes=classes),
-        classes,
+        make_decoder(settings, spec.targets),
+        spec.targets,
         settings.presentations,
     )
+
+
+def make_sg(settings: SGSettings) -> sg_lib.SG:
+    """The second feedback path; `off` is a path that is silent and unheard."""
+    if settings.use == "off":
+        return sg_lib.SG(predictors.make_silent_predictor(), train="regress")
+    heard = settings.use in ("decoupled", "both")
+    return sg_lib.SG(
+        predictors.PREDICTORS[settings.predictor](),
+        rule=settings.rule if heard else "backprop",
+        weight=settings.weight,
+        scale=targets.SCALES[settings.scale],
+        train=settings.train,
+        fast=_make_fast(settings) if settings.use in ("fast", "both") else None,
+        fast_rate=settings.rate,
+        warmup=settings.warmup,
+        control=controls.CONTROLS[settings.control],
+    )
+
+
+def _make_fast(settings: SGSettings) -> fast.FastPath:
+    return fast.make_fast_path(
+        settings.controllers,
+        tensors=settings.tensors,
+        step_size=settings.step_size,
+        order=settings.order,
+        writer=settings.writer,
+        keep=settings.keep,
+    )
+
+
+def make_optimizer(
+    settings: OptimSettings, lr: float, *, steps: int
+) -> optax.GradientTransformation:
+    """Adam with the chosen schedule and clipping.
+
+    Args:
+      lr: at the start.
+      steps: length of training, where `cosine` reaches zero.
+    """
+    schedules = {
+        "constant": lambda: optax.constant_schedule(lr),
+        "cosine": lambda: optax.cosine_decay_schedule(lr, steps),
+    }
+    parts = [optax.adam(schedules[settings.schedule]())]
+    if settings.clip:
+        parts.insert(0, optax.clip_by_global_norm(settings.clip))
+    return optax.chain(*parts)
+
+
+def scale_controllers(factor: float) -> optax.GradientTransformation:
+    """Multiply the updates of the controllers' parameters, leave the others alone."""
+
+    def update(updates: Any, params: Any = None) -> Any:
+        del params
+        cell = updates.cell
+        scaled = optax.tree.scale(factor, cell.controllers)
+        return updates._replace(cell=cell._replace(controllers=scaled))
+
+    return optax.stateless(update)
+
+
+def make_optimizers(
+    optim: OptimSettings, *, steps: int
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """Of the network (`model.ModelParams`) and of the predictors."""
+    network = make_optimizer(optim, optim.lr, steps=steps)
+    if optim.controller_factor != 1.0:
+        network = optax.chain(network, scale_controllers(optim.controller_factor))
+    return network, make_optimizer(optim, optim.predictor_lr, steps=steps)

@@ -1,29 +1,25 @@
-"""Named settings, and the learner they describe.
+"""Named settings, and how a run's own are put on top of them.
 
 `paper` is the text to the letter, `paper_fast_lr` the same allowed to move,
-`recommended` what we found best. Each comes with every use of synthetic gradients
-(`SG`) and the controls that decide whether an effect is real (`CONTROL`).
+`recommended` what we found best. Synthetic gradients are off in all of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import optax
-
-from nmn_jax import builders, synthetic
-from nmn_jax import fast as fast_lib
-from nmn_jax import feedback as feedback_lib
-from nmn_jax import learner as learner_lib
-from nmn_jax import model as model_lib
-from nmn_jax import stream as stream_lib
-from nmn_jax.settings import (
+from nmn_jax.settings import checks
+from nmn_jax.settings.records import (
+    RECORDS,
     ModelSettings,
     OptimSettings,
     Settings,
-    SyntheticSettings,
+    SGSettings,
 )
+
+Changes = Mapping[str, Mapping[str, Any]]
 
 
 def _paper(ways: int, shots: int) -> Settings:
@@ -54,8 +50,8 @@ def _recommended(ways: int, shots: int) -> Settings:
             presentations=2,
             norm="running",
         ),
-        sg=SyntheticSettings(
-            core="residual",
+        sg=SGSettings(
+            predictor="residual",
             scale="rms",
             train="both",
             controllers=("output",),
@@ -74,133 +70,109 @@ PRESETS = {
     "paper_fast_lr": _paper_fast_lr,
     "recommended": _recommended,
 }
-SG = ("off", "decoupled", "fast", "both")
-CONTROL = ("none", "zeroed", "oracle", "shuffled", "double_rate")
+
+# What acts on the fast path alone, and what on the slow update alone.
+FAST = (
+    "train", "controllers", "tensors", "rate", "step_size", "order", "writer", "keep",
+)  # fmt: skip
+SLOW = ("rule", "weight", "warmup")
+# Given values that say what is the case anyway, so that one command fits all methods.
+NEUTRAL = {"sg.use": "off", "sg.control": "none"}
 
 
-def preset(
-    name: str, *, ways: int, shots: int, sg: str = "off", control: str = "none"
-) -> Settings:
-    """Settings by name, for N ways and S shots.
-
-    Raises:
-      ValueError: for an unknown preset, use of synthetic gradients or control.
-    """
-    for kind, given, known in (
-        ("preset", name, tuple(PRESETS)),
-        ("sg", sg, SG),
-        ("control", control, CONTROL),
-    ):
-        if given not in known:
-            raise ValueError(f"unknown {kind} {given!r}; choose one of {known}")
-    settings = PRESETS[name](ways, shots)
-    factor = 2.0 if control == "double_rate" else 1.0
-    return dataclasses.replace(
-        settings,
-        sg=dataclasses.replace(settings.sg, use=sg, control=control),
-        optim=dataclasses.replace(settings.optim, controller_factor=factor),
-    )
-
-
-def override(settings: Settings, **changes: dict[str, Any]) -> Settings:
-    """Settings with fields replaced, by record (`model`, `sg`, `optim`); None is left.
+def preset(name: str, *, ways: int, shots: int) -> Settings:
+    """Settings by name, for N ways and S shots; synthetic gradients are off.
 
     Raises:
-      TypeError: for a field that there is not.
+      ValueError: for an unknown preset, or ways or shots below 1.
     """
-    records = {
-        name: dataclasses.replace(
-            getattr(settings, name),
-            **{field: value for field, value in given.items() if value is not None},
-        )
+    checks.apply(checks.choice(PRESETS), name, "preset")
+    checks.apply(checks.whole(1, 100_000), ways, "ways")
+    checks.apply(checks.whole(1, 100_000), shots, "shots")
+    return PRESETS[name](ways, shots)
+
+
+def override(settings: Settings, **changes: Mapping[str, Any]) -> Settings:
+    """Settings with fields replaced, by record (`model`, `sg`, …); None is left.
+
+    Raises:
+      ValueError: for a record or field that there is not, or a value it may not have.
+    """
+    for name in changes:
+        checks.apply(checks.choice(RECORDS), name, "a record of settings")
+    replaced = {
+        name: checks.replaced(getattr(settings, name), dict(given))
         for name, given in changes.items()
     }
-    return dataclasses.replace(settings, **records)
+    return dataclasses.replace(settings, **replaced)
 
 
-def make_feedback(settings: SyntheticSettings) -> feedback_lib.Feedback:
-    """The second feedback path; `off` is a path that is silent and unheard."""
-    builders.pick(dict.fromkeys(SG), settings.use, "sg")
-    if settings.use == "off":
-        silent = synthetic.make_silent_predictor()
-        return feedback_lib.Feedback(silent, train="regress")
-    path = None
-    if settings.use in ("fast", "both"):
-        path = fast_lib.make_fast_path(
-            settings.controllers,
-            tensors=settings.tensors,
-            step_size=settings.step_size,
-            order=settings.order,
-            writer=settings.writer,
-            keep=settings.keep,
-        )
-    control = "none" if settings.control == "double_rate" else settings.control
-    return feedback_lib.Feedback(
-        builders.pick(synthetic.PREDICTORS, settings.core, "core")(),
-        rule=settings.rule if settings.use in ("decoupled", "both") else "backprop",
-        weight=settings.weight,
-        scale=builders.pick(synthetic.SCALES, settings.scale, "scale"),
-        train=settings.train,
-        fast=path,
-        fast_rate=settings.rate,
-        warmup=settings.warmup,
-        control=builders.pick(feedback_lib.CONTROLS, control, "control"),
-    )
+def resolve(
+    name: str,
+    *,
+    ways: int,
+    shots: int,
+    uses: Collection[str],
+    overrides: Changes,
+    default_use: str,
+    changes: Changes | None = None,
+) -> Settings:
+    """A preset, changed for a benchmark, with what a run gives explicitly.
 
+    Args:
+      name: of the preset.
+      ways, shots: what the preset is for.
+      uses: settings that have an effect, as `record` or `record.field`; see
+        `methods.base.Entry`.
+      overrides: `{record: {field: value}}` of the run; None is not given.
+      default_use: `sg.use` where it is not given and synthetic gradients are used.
+      changes: what the benchmark changes in the preset, as `overrides`.
 
-def make_optimizer(
-    settings: OptimSettings, lr: float, *, steps: int
-) -> optax.GradientTransformation:
-    """Adam with the chosen schedule and clipping."""
-    schedules = {
-        "constant": lambda: optax.constant_schedule(lr),
-        "cosine": lambda: optax.cosine_decay_schedule(lr, steps),
+    Raises:
+      ValueError: for an unknown name, a value that may not be, or an explicit override
+        without effect.
+    """
+    settings = override(preset(name, ways=ways, shots=shots), **(changes or {}))
+    given = {
+        record: {field: value for field, value in fields.items() if value is not None}
+        for record, fields in overrides.items()
     }
-    parts = [optax.adam(builders.pick(schedules, settings.schedule, "schedule")())]
-    if settings.clip:
-        parts.insert(0, optax.clip_by_global_norm(settings.clip))
-    return optax.chain(*parts)
-
-
-def scale_controllers(factor: float) -> optax.GradientTransformation:
-    """Multiply the updates of the controllers' parameters, leave the others alone."""
-
-    def update(updates: Any, params: Any = None) -> Any:
-        del params
-        cell = updates.cell
-        scaled = optax.tree.scale(factor, cell.controllers)
-        return updates._replace(cell=cell._replace(controllers=scaled))
-
-    return optax.stateless(update)
-
-
-def make_optimizers(
-    optim: OptimSettings, *, steps: int
-) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    """Of the network and of the predictors."""
-    network = make_optimizer(optim, optim.lr, steps=steps)
-    if optim.controller_factor != 1.0:
-        network = optax.chain(network, scale_controllers(optim.controller_factor))
-    return network, make_optimizer(optim, optim.predictor_lr, steps=steps)
-
-
-def make_learner(
-    settings: Settings, *, classes: int, steps: int
-) -> tuple[model_lib.Model, learner_lib.Learner]:
-    """The model and its learner for `classes` ways and `steps` training steps."""
-    model = builders.make_model(settings.model, classes=classes)
-    optimizers = make_optimizers(settings.optim, steps=steps)
-    return model, learner_lib.make_learner(
-        model, make_feedback(settings.sg), *optimizers
+    # Misspelt names and bad values are told as such before anything is without effect.
+    use = given.get("sg", {}).get("use") or (
+        default_use if {"sg", "sg.use"} & set(uses) else "off"
     )
+    result = override(settings, **{**given, "sg": {**given.get("sg", {}), "use": use}})
+    for record, fields in given.items():
+        for field, value in fields.items():
+            _check_effect(f"{record}.{field}", value, uses, use)
+    return result
 
 
-def make_stream_learner(
-    settings: Settings, *, classes: int, steps: int, target: str, carry: str
-) -> tuple[model_lib.Model, stream_lib.StreamLearner]:
-    """The same for a stream; `target` and `carry` as in `stream`."""
-    model = builders.make_model(settings.model, classes=classes)
-    optimizers = make_optimizers(settings.optim, steps=steps)
-    return model, stream_lib.make_stream_learner(
-        model, make_feedback(settings.sg), *optimizers, target=target, carry=carry
-    )
+def _check_effect(name: str, value: Any, uses: Collection[str], use: str) -> None:
+    """Raises ValueError where an explicit setting changes nothing."""
+    if NEUTRAL.get(name) == value:
+        return
+    if not {name, name.split(".")[0]} & set(uses):
+        raise ValueError(
+            f"{name}={value!r} has no effect on this method; leave it out (what has: "
+            f"{', '.join(uses) or 'nothing'})"
+        )
+    needed = _uses_needed(name)
+    if needed and use not in needed:
+        raise ValueError(
+            f"{name}={value!r} has no effect with sg.use={use!r}; leave it out, or "
+            f"give sg.use as one of {', '.join(map(repr, needed))}"
+        )
+
+
+def _uses_needed(name: str) -> tuple[str, ...]:
+    """The uses of synthetic gradients with which a setting acts; none: with all."""
+    record, field = name.split(".")
+    if record == "sg" and field in FAST:
+        return ("fast", "both")
+    if record == "sg" and field in SLOW:
+        return ("decoupled", "both")
+    silent = record == "sg" and field != "use"
+    if silent or name in ("optim.predictor_lr", "stream.target"):
+        return ("decoupled", "fast", "both")
+    return ()

@@ -4,76 +4,232 @@ from __future__ import annotations
 
 import dataclasses
 
+from nmn_jax import types
+from nmn_jax.settings.checks import (
+    Checked,
+    checked,
+    choice,
+    each,
+    real,
+    share,
+    text,
+    whole,
+)
+
+SIMILARITIES = ("dot", "scaled_dot", "cosine", "euclidean")
+WRITE_RULES = ("convex", "additive", "least_used", "mann")
+CONTROLLERS = ("lstm", "skip_lstm", "stateless")
+COMPOSE = ("mem_only", "query_mem", "query_mem_weights")
+LABEL_INPUTS = ("none", "offset", "write")
+NORMS = ("support", "batch", "running")
+PREDICTORS = ("lstm", "mlp", "linear", "residual", "silent")
+RULES = ("backprop", "add", "mix", "replace")
+SCALES = ("none", "rms")
+TRAIN = ("regress", "meta", "both")
+STEP_SIZES = ("plain", "normalised")
+ORDERS = ("first", "second")
+WRITERS = ("slow", "fast")
+CONTROLS = ("none", "zeroed", "oracle_step", "oracle_query", "shuffled")
+
+# Where synthetic gradients act: in the slow update, in the fast path, or in both.
+USES = ("off", "decoupled", "fast", "both")
+SCHEDULES = ("constant", "cosine")
+# What predictors of a stream regress on, and what survives the end of a window.
+TARGETS = ("step", "window", "bootstrap")
+CARRIES = ("stream", "episode", "memory")
+# What a gradient step at test time listens to, and what it moves.
+ADAPT_SOURCES = ("true", "sg", "both")
+ADAPT_PARAMS = ("all", "controllers", "controllers+decoder", "decoder")
+SAME_VALUE = "same_value"
+
 
 @dataclasses.dataclass(frozen=True)
-class ModelSettings:
-    """The forward pass. Strings name functions in the tables of their module.
+class ModelSettings(Checked):
+    """The forward pass.
 
+    slots, width: L and K of the memory
     key_width: leading numbers of a slot that are compared with the query; 0 is all
+    controller, compose, label_input: see the tables of `nmn_jax.controllers`
+    similarity, scale: how a slot is compared with the query, and the factor on it at
+      the start
+    write_rule: a name of `memory.WRITE_RULES`, or `same_value` where there is a key
+    memory_scale: standard deviation of the initial memory
     presentations: how often the support set is shown within an episode
+    channels, layers, norm: of the encoder of images
     """
 
-    slots: int = 10
-    width: int = 64
-    key_width: int = 0
-    controller: str = "lstm"
-    compose: str = "mem_only"
-    label_input: str = "none"
-    similarity: str = "dot"
-    scale: float = 1.0
-    write_rule: str = "convex"
-    memory_scale: float = 1.0
-    presentations: int = 1
-    channels: int = 64
-    layers: int = 3
-    norm: str = "batch"
+    where = "model"
+    slots: int = checked(10, whole(1, 1_000_000))
+    width: int = checked(64, whole(1, 100_000))
+    key_width: int = checked(0, whole(0, 100_000))
+    controller: str = checked("lstm", choice(CONTROLLERS))
+    compose: str = checked("mem_only", choice(COMPOSE))
+    label_input: str = checked("none", choice(LABEL_INPUTS))
+    similarity: str = checked("dot", choice(SIMILARITIES))
+    scale: float = checked(1.0, real(0, above=True))
+    write_rule: str = checked("convex", choice((*WRITE_RULES, SAME_VALUE)))
+    memory_scale: float = checked(1.0, real(0))
+    presentations: int = checked(1, whole(1, 1000))
+    channels: int = checked(64, whole(1, 100_000))
+    layers: int = checked(3, whole(1, 16))
+    norm: str = checked("batch", choice(NORMS))
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a key that does not fit the rest of the model."""
+        super().__post_init__()
+        if self.key_width >= self.width:
+            raise ValueError(
+                f"model.key_width={self.key_width}: must be below model.width="
+                f"{self.width}, since the rest of a slot holds the value"
+            )
+        # The output controller's kernel takes the key from q; mem_only gives it no q.
+        if self.key_width and self.compose == "mem_only":
+            raise ValueError(
+                f"model.key_width={self.key_width} with compose='mem_only': the output "
+                "controller would read keys where it expects the query; choose compose "
+                "'query_mem' or 'query_mem_weights', or key_width=0"
+            )
+        if self.write_rule == SAME_VALUE and not self.key_width:
+            raise ValueError(
+                f"model.write_rule={SAME_VALUE!r} with model.key_width=0: a slot has "
+                "no value part; give a key_width, or another rule: "
+                f"{', '.join(WRITE_RULES)}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
-class SyntheticSettings:
-    """The second feedback path; `use` is `off`, `decoupled`, `fast` or `both`.
+class SGSettings(Checked):
+    """The second feedback path.
 
+    use: `off`; `decoupled`, in the slow update; `fast`, in the online fast path;
+      `both`
+    control: what is done to synthetic gradients on their way, to see whether their
+      effect is real
+    predictor, scale, train: what predicts, in which units, and how it learns
+    rule, weight, warmup: of the slow update
+    controllers, tensors, rate, step_size, order, writer: of the fast path
     keep: share of what is learned fast in a window of a stream that the next one
       starts with; 0 forgets all of it
     """
 
-    use: str = "off"
-    control: str = "none"
-    core: str = "lstm"
-    rule: str = "add"
-    weight: float = 1.0
-    scale: str = "none"
-    train: str = "regress"
-    warmup: int = 0
-    controllers: tuple[str, ...] = ("input", "output", "write")
-    tensors: tuple[str, ...] = ()
-    rate: float = 0.1
-    step_size: str = "plain"
-    order: str = "first"
-    writer: str = "fast"
-    keep: float = 0.0
+    where = "sg"
+    use: str = checked("off", choice(USES))
+    control: str = checked("none", choice(CONTROLS))
+    predictor: str = checked("lstm", choice(PREDICTORS))
+    rule: str = checked("add", choice(RULES))
+    weight: float = checked(1.0, real(0))
+    scale: str = checked("none", choice(SCALES))
+    train: str = checked("regress", choice(TRAIN))
+    warmup: int = checked(0, whole())
+    controllers: tuple[str, ...] = checked(
+        types.CONTROLLERS, each(choice(types.CONTROLLERS))
+    )
+    tensors: tuple[str, ...] = checked((), each(text(least=1), least=0))
+    rate: float = checked(0.1, real(0, above=True))
+    step_size: str = checked("plain", choice(STEP_SIZES))
+    order: str = checked("first", choice(ORDERS))
+    writer: str = checked("fast", choice(WRITERS))
+    keep: float = checked(0.0, share)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a control of something that is off."""
+        super().__post_init__()
+        if self.use == "off" and self.control != "none":
+            raise ValueError(
+                f"sg.control={self.control!r} with sg.use='off': there is nothing to "
+                "control; give sg.use as one of 'decoupled', 'fast', 'both', or "
+                "control 'none'"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimSettings:
+class OptimSettings(Checked):
     """Adam for both optimisers; `schedule` is `constant` or `cosine` (to zero).
 
-    controller_factor: multiplies the controllers' updates (control `double_rate`: 2)
+    controller_factor: multiplies the controllers' updates
     clip: bound on the global norm of the network's gradient; 0 is none
     """
 
-    lr: float = 5e-6
-    predictor_lr: float = 5e-6
-    schedule: str = "constant"
-    clip: float = 0.0
-    controller_factor: float = 1.0
+    where = "optim"
+    lr: float = checked(5e-6, real(0))
+    predictor_lr: float = checked(5e-6, real(0))
+    schedule: str = checked("constant", choice(SCHEDULES))
+    clip: float = checked(0.0, real(0))
+    controller_factor: float = checked(1.0, real(0))
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class AdaptSettings(Checked):
+    """Gradient steps on a context at test time (methods card A10).
+
+    source: `true` gradients of its loss, synthetic ones (`sg`), or `both`
+    params: which parameters move
+    lr: step size of plain gradient descent
+    """
+
+    where = "adapt"
+    source: str = checked("true", choice(ADAPT_SOURCES))
+    params: str = checked("controllers+decoder", choice(ADAPT_PARAMS))
+    lr: float = checked(0.01, real(0))
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where nothing would move."""
+        super().__post_init__()
+        if (self.source, self.params) == ("sg", "decoder"):
+            raise ValueError(
+                "adapt.source='sg' with adapt.params='decoder': synthetic gradients "
+                "move controllers only; choose other params or another source"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamSettings(Checked):
+    """Windows of a stream.
+
+    target: what predictors regress on: the gradient of the same `step`'s loss, of the
+      `window`'s, or the latter with their own guess of the future (`bootstrap`)
+    carry: what survives the end of a window: all (`stream`), nothing (`episode`), or
+      the `memory` without the controllers' recurrent state
+    """
+
+    where = "stream"
+    target: str = checked("window", choice(TARGETS))
+    carry: str = checked("stream", choice(CARRIES))
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplaySettings(Checked):
+    """Examples shown again.
+
+    count: examples recalled before those of every window
+    kept: examples kept of every class for that
+    """
+
+    where = "replay"
+    count: int = checked(10, whole(1, 1_000_000))
+    kept: int = checked(20, whole(1, 1_000_000))
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(Checked):
     """Everything a learner is built from."""
 
-    preset: str = "paper"
-    model: ModelSettings = ModelSettings()
-    sg: SyntheticSettings = SyntheticSettings()
-    optim: OptimSettings = OptimSettings()
+    preset: str = checked("paper", text(least=1))
+    model: ModelSettings = dataclasses.field(default_factory=ModelSettings)
+    sg: SGSettings = dataclasses.field(default_factory=SGSettings)
+    optim: OptimSettings = dataclasses.field(default_factory=OptimSettings)
+    adapt: AdaptSettings = dataclasses.field(default_factory=AdaptSettings)
+    stream: StreamSettings = dataclasses.field(default_factory=StreamSettings)
+    replay: ReplaySettings = dataclasses.field(default_factory=ReplaySettings)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for adaptation by synthetic gradients that are off."""
+        super().__post_init__()
+        if self.adapt.source != "true" and self.sg.use == "off":
+            raise ValueError(
+                f"adapt.source={self.adapt.source!r} with sg.use='off': nothing "
+                "predicts gradients; choose source 'true', or another sg.use"
+            )
+
+
+RECORDS = ("model", "sg", "optim", "adapt", "stream", "replay")
