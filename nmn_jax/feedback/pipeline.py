@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -74,6 +74,7 @@ class Pass(NamedTuple):
     )
 
 
+@runtime_checkable
 class Learning(Protocol):
     """What the pipeline reads of a method's state."""
 

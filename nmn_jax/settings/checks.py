@@ -59,7 +59,9 @@ def whole(low: int = 0, high: int = MOST) -> Check:
     return Check(f"a whole number from {low} to {high}", accepts, int)
 
 
-def real(low: float = 0.0, high: float = LARGEST, *, above: bool = False) -> Check:
+def real(
+    low: int | float = 0, high: int | float = LARGEST, *, above: bool = False
+) -> Check:
     """A finite number, both ends included; with `above` without the lower end."""
 
     def accepts(value: Any) -> bool:
