@@ -1,159 +1,137 @@
-"""Result files to Markdown tables; pure functions, no training code."""
+"""Results to Markdown; pure functions that know only what every result has.
+
+Results of one variant and one evaluation are one row, and differ in their seeds alone.
+"""
 
 from __future__ import annotations
 
-import json
-import math
-import pathlib
-from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-REQUIRED = (
-    "experiment", "method", "preset", "sg", "control", "ways", "shots", "data", "split",
-    "norm", "accuracy", "ci95", "episodes", "seed", "train_steps", "train_images",
-    "wall_seconds", "device", "config", "commit", "command",
-)  # fmt: skip
+from experiments.common import results as results_lib
+from experiments.common import statistics
 
-# Accuracy in % as published: 5-way 1-shot, 5-way 5-shot, 20-way 1-shot, 20-way 5-shot.
-SETTINGS = ((5, 1), (5, 5), (20, 1), (20, 5))
-PUBLISHED = {
-    "NMN with synthetic gradients (2011.05438)": (99.0, 99.7, 97.9, 99.1),
-    "NMN without (2011.05438)": (80.2, 89.1, 78.1, 83.5),
-    "Prototypical networks": (98.8, 99.7, 96.0, 98.9),
-    "MAML++": (99.47, 99.93, 97.6, 99.3),
-    "SNAIL": (99.07, 99.78, 97.64, 99.36),
-    "T-NAS++": (99.55, 99.95, None, None),
-}
-
-# 97.5 % points of Student's t by degrees of freedom.
-STUDENT = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-)  # fmt: skip
+Result = dict[str, Any]
+Measure = Callable[[Result], float | None]
+NOTHING = "–"
 
 
-def load(paths: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
-    """Results of files and of all JSON files below folders, sorted by path.
+class Group(NamedTuple):
+    """One result a seed, of one variant measured in one way; ordered by seed."""
 
-    Raises:
-      ValueError: names the file that is no result, and the field it lacks.
+    results: list[Result]
+
+    @property
+    def first(self) -> Result:
+        """That of the lowest seed: what is the same for all is read from it."""
+        return self.results[0]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """How the method names itself."""
+        return self.first["columns"]
+
+    def by_seed(self, measure: Measure) -> dict[int, float | None]:
+        """One measure of every seed."""
+        return {each["seed"]: measure(each) for each in self.results}
+
+
+def mean_of(name: str) -> Measure:
+    """The measure that reads one of a result's own by its name."""
+
+    def measure(result: Result) -> float | None:
+        found = result["measures"].get(name)
+        return None if found is None else found["mean"]
+
+    return measure
+
+
+def grouped(found: Iterable[Result]) -> list[Group]:
+    """Variants in the order of first appearance, every seed once.
+
+    A seed that comes twice is one seed: the run of more recent appearance counts, and
+    a line says so.
     """
-    files: set[pathlib.Path] = set()
-    for path in paths:
-        files |= set(path.rglob("*.json")) if path.is_dir() else {path}
-    return [read(path) for path in sorted(files)]
+    groups: dict[tuple[str, str, str], dict[int, Result]] = {}
+    for each in found:
+        key = (each["study"], each["variant"], results_lib.digest(each["evaluation"]))
+        seeds = groups.setdefault(key, {})
+        if each["seed"] in seeds:
+            print(
+                f"warning: seed {each['seed']} of {label(each['columns'])} comes twice "
+                f"in {each['experiment']}/{each['study'] or 'single'}; it counts once",
+                file=sys.stderr,
+            )
+        seeds[each["seed"]] = each
+    return [Group([seeds[at] for at in sorted(seeds)]) for seeds in groups.values()]
 
 
-def read(path: pathlib.Path) -> dict[str, Any]:
-    """One result.
-
-    Raises:
-      ValueError: as `load`.
-    """
-    try:
-        result = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from error
-    lacking = [name for name in REQUIRED if name not in result]
-    if lacking:
-        raise ValueError(f"{path}: not a result, it lacks {', '.join(lacking)}")
-    return result
+def label(columns: Mapping[str, str]) -> str:
+    """What a method says of itself, in one line; entries that say nothing are left."""
+    return ", ".join(value for value in columns.values() if value not in ("", NOTHING))
 
 
-def interval(values: list[float], single: float) -> float:
-    """Half width of the 95 % interval over seeds; of one seed, that over episodes."""
-    count = len(values)
-    if count < 2:
-        return single
-    mean = sum(values) / count
-    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (count - 1))
-    factor = STUDENT[count - 2] if count - 2 < len(STUDENT) else 1.96
-    return factor * deviation / math.sqrt(count)
-
-
-def table(header: list[str], rows: Iterable[list[str]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
+    lines = [list(header), ["---"] * len(header), *map(list, rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _grouped(results: list[dict], names: tuple[str, ...]) -> dict[tuple, list[dict]]:
-    groups = defaultdict(list)
-    for result in results:
-        groups[tuple(result.get(name, "") for name in names)].append(result)
-    return groups
+def column_names(groups: Iterable[Group]) -> list[str]:
+    """All that any of the methods has a column for, in order of first appearance."""
+    return list(dict.fromkeys(name for group in groups for name in group.columns))
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f}"
+def cells(group: Group, names: Iterable[str]) -> list[str]:
+    """The method's entries in these columns."""
+    return [group.columns.get(name) or NOTHING for name in names]
 
 
-def accuracies(results: list[dict[str, Any]]) -> str:
-    """One row per setting and configuration, the mean over seeds."""
-    names = (
-        "experiment", "data", "split", "ways", "shots", "method", "preset", "sg",
-        "control", "label_input", "norm", "train_steps",
-    )  # fmt: skip
-    rows = []
-    for key, group in sorted(_grouped(results, names).items(), key=str):
-        told = dict(zip(names, key, strict=True))
-        values = [each["accuracy"] for each in group]
-        minutes = sum(each["wall_seconds"] for each in group) / len(group) / 60
-        memory = told["method"] != "prototype"
-        rows.append([
-            f"{told['data']} ({told['split']}) {told['ways']}w{told['shots']}s"
-            f"{' Lake' if told['experiment'] == 'lake' else ''}",
-            f"{told['method']} {told['preset']}" if memory else "prototype",
-            "+".join(each for each in (told["sg"], told["control"]) if each != "none")
-            if memory else "–",
-            told["label_input"] if memory else "–", told["norm"],
-            f"{_percent(sum(values) / len(values))} ± "
-            f"{_percent(interval(values, group[0]['ci95']))}",
-            str(len(group)), str(told["train_steps"]), f"{minutes:.0f}",
-            group[0]["device"],
-        ])  # fmt: skip
-    header = [
-        "setting", "method", "synthetic gradients", "label input", "norm", "accuracy %",
-        "seeds", "steps", "minutes", "device",
-    ]  # fmt: skip
-    return table(header, rows)
+def over_seeds(group: Group, name: str) -> str:
+    """A measure in per cent: mean ± interval over seeds; of one seed, over examples."""
+    if len(group.results) == 1:
+        measured = group.first["measures"][name]
+        return percent(
+            statistics.Estimate(*(measured[k] for k in ("mean", "half", "n")))
+        )
+    values = [each["measures"][name]["mean"] for each in group.results]
+    return percent(statistics.estimate(values))
 
 
-def published() -> str:
-    """Published Omniglot accuracies, as reported; protocols differ between papers."""
-    header = ["published", *(f"{ways}w{shots}s" for ways, shots in SETTINGS)]
-    return table(
-        header,
-        ([name, *("–" if v is None else str(v) for v in values)]
-         for name, values in PUBLISHED.items()),
-    )  # fmt: skip
+def percent(found: statistics.Estimate | None, *, sign: str = "") -> str:
+    """A fraction as `mean ± half` in per cent (or points); `sign` may be `+`."""
+    if found is None:
+        return NOTHING
+    scaled = (100 * found.mean, None if found.half is None else 100 * found.half)
+    return plain(statistics.Estimate(*scaled, found.n), sign=sign)
 
 
-def sg_effect(results: list[dict[str, Any]]) -> str:
-    """What synthetic gradients do at one budget, against `off` with the same seed."""
-    chosen = [each for each in results if each.get("study") == "sg_effect"]
-    same = ("preset", "label_input", "seed")
-    base = {
-        tuple(each[name] for name in same): each["accuracy"]
-        for each in chosen
-        if (each["sg"], each["control"]) == ("off", "none")
-    }
-    rows = []
-    names = ("preset", "norm", "label_input", "sg", "control")
-    for key, group in sorted(_grouped(chosen, names).items()):
-        values = [each["accuracy"] for each in group]
-        gained = [
-            each["accuracy"] - base[tuple(each[name] for name in same)]
-            for each in group
-            if tuple(each[name] for name in same) in base
-        ]
-        spread = interval(values, group[0]["ci95"])
-        difference = f"{100 * sum(gained) / len(gained):+.2f}" if gained else "–"
-        each_seed = ", ".join(_percent(value) for value in values)
-        mean = f"{_percent(sum(values) / len(values))} ± {_percent(spread)}"
-        rows.append([*key, each_seed, mean, difference])
-    header = [
-        "preset", "norm", "label input", "sg", "control", "accuracy % per seed", "mean",
-        "against off",
-    ]  # fmt: skip
-    return table(header, rows)
+def plain(found: statistics.Estimate | None, *, sign: str = "") -> str:
+    """`mean ± half` with two digits, or only the mean where there is no interval."""
+    if found is None:
+        return NOTHING
+    mean = f"{found.mean:{sign}.2f}"
+    return mean if found.half is None else f"{mean} ± {found.half:.2f}"
+
+
+def factor(found: statistics.Factor | None) -> str:
+    """`middle [low, high]` of a ratio."""
+    if found is None:
+        return NOTHING
+    ends = [each for each in (found.low, found.high) if each is not None]
+    told = [f"{each:.0f}" if each >= 10 else f"{each:.2g}" for each in ends]
+    middle = f"{found.middle:.0f}" if found.middle >= 10 else f"{found.middle:.2g}"
+    return f"{middle} [{', '.join(told)}]" if told else middle
+
+
+def average(values: Iterable[float | None]) -> statistics.Estimate | None:
+    """Of what could be measured; None if nothing could."""
+    measured = [each for each in values if each is not None]
+    return statistics.estimate(measured) if measured else None
+
+
+def seeds(group: Group) -> str:
+    """How many, in words."""
+    count = len(group.results)
+    return f"{count} seed{'s' if count != 1 else ''}"
