@@ -7,6 +7,7 @@ from nmn_jax.nets import tiled as tiled
 from nmn_jax.nets import winograd as winograd
 from nmn_jax.nets.encoder import Encoder as Encoder
 from nmn_jax.nets.encoder import make_conv_encoder as make_conv_encoder
+from nmn_jax.nets.encoder import make_dense_encoder as make_dense_encoder
 from nmn_jax.nets.leaves import Recurrent as Recurrent
 from nmn_jax.nets.leaves import make_dense as make_dense
 from nmn_jax.nets.leaves import make_lstm as make_lstm

@@ -109,7 +109,7 @@ def make_conv_encoder(
         supports: int,
         phase: Phase,
     ) -> tuple[Float[Array, "episodes images features"], Statistics]:
-        _check_images(images.shape, image_shape, supports, phase)
+        _check_inputs(images.shape, image_shape, supports, phase)
         features = images[..., None].astype(params[0].kernel.dtype)
         used = []
         for index, block in enumerate(params):
@@ -130,6 +130,36 @@ def make_conv_encoder(
     return Encoder(init, apply, rows * columns * channels)
 
 
+def make_dense_encoder(width: int, input_size: int) -> Encoder:
+    """relu(x W + b) for inputs that are vectors; nothing is normalised.
+
+    Args:
+      width: D, of the features.
+      input_size: length of an input.
+
+    Raises:
+      ValueError: (when applied) for inputs that are not `[E, I, input_size]`.
+    """
+    dense = leaves.make_dense(width)
+
+    def init(key: jax.Array, shape: tuple[int, ...] = (input_size,)) -> tuple[Any, Any]:
+        _check_shape(shape, (input_size,))
+        return dense.init(key, input_size), ()
+
+    def apply(
+        params: Any,
+        stats: tuple[()],
+        inputs: Float[Array, "episodes inputs size"],
+        *,
+        supports: int,
+        phase: Phase,
+    ) -> tuple[Float[Array, "episodes inputs features"], tuple[()]]:
+        _check_inputs(inputs.shape, (input_size,), supports, phase)
+        return jax.nn.relu(dense.apply(params, inputs)), stats
+
+    return Encoder(init, apply, width)
+
+
 def _init_blocks(key: jax.Array, layers: int, channels: int) -> tuple[Block, ...]:
     inputs = (1,) + (channels,) * (layers - 1)
     pairs = zip(jax.random.split(key, layers), inputs, strict=True)
@@ -139,8 +169,8 @@ def _init_blocks(key: jax.Array, layers: int, channels: int) -> tuple[Block, ...
 def _check_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
     if tuple(shape) != tuple(expected):
         raise ValueError(
-            f"init was given images of shape {tuple(shape)}, but this encoder was made "
-            f"for {tuple(expected)}; pass image_shape to make_conv_encoder."
+            f"init was given inputs of shape {tuple(shape)}, but this encoder was made "
+            f"for {tuple(expected)}; make one for the shape you have."
         )
 
 
@@ -154,18 +184,18 @@ def _check_encoder(norm: str, layers: int, image_shape: tuple[int, int]) -> None
         )
 
 
-def _check_images(
-    shape: tuple[int, ...], image_shape: tuple[int, int], supports: int, phase: str
+def _check_inputs(
+    shape: tuple[int, ...], input_shape: tuple[int, ...], supports: int, phase: str
 ) -> None:
-    if len(shape) != 4 or tuple(shape[2:]) != tuple(image_shape):
+    if tuple(shape[2:]) != tuple(input_shape) or len(shape) < 3:
         raise ValueError(
-            f"images have shape {tuple(shape)}; expected [episodes, images, "
-            f"{image_shape[0]}, {image_shape[1]}]."
+            f"inputs have shape {tuple(shape)}; expected [episodes, inputs, "
+            f"{', '.join(map(str, input_shape))}]."
         )
     if not 1 <= supports <= shape[1]:
         raise ValueError(
-            f"supports is {supports}, but an episode has {shape[1]} images; pass how "
-            "many of its first images are its support set."
+            f"supports is {supports}, but an episode has {shape[1]} inputs; pass how "
+            "many of its first inputs are its support set."
         )
     if phase not in PHASES:
         raise ValueError(f"phase is {phase!r}; choose one of {', '.join(PHASES)}.")

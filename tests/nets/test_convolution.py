@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from nmn_jax import convolution, networks, tiled, winograd
+from nmn_jax import nets
+from nmn_jax.nets import convolution, tiled, winograd
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +99,7 @@ def test_kernel_transforms_are_adjoint():
 
 
 def test_encoder_is_the_same_on_eight_devices():
-    encoder = networks.make_conv_encoder(
+    encoder = nets.make_conv_encoder(
         channels=4, layers=2, image_shape=(8, 8), formulation=tiled.tiled
     )
     params, stats = encoder.init(jax.random.key(0))

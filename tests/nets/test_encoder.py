@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nmn_jax import networks
+from nmn_jax import nets
 
 
 def plain_encoder(params, images, *, supports, norm):
@@ -27,7 +27,7 @@ def plain_encoder(params, images, *, supports, norm):
         axes = (0, 1, 2, 3) if norm == "running" else (1, 2, 3)
         mean = counted.mean(axes, keepdims=True)
         variance = jnp.square(counted - mean).mean(axes, keepdims=True)
-        values = (values - mean) / jnp.sqrt(variance + networks.EPSILON)
+        values = (values - mean) / jnp.sqrt(variance + nets.encoder.EPSILON)
         values = jax.nn.relu(values * block.gain[(None,) * 4] + block.bias[(None,) * 4])
         features = jax.lax.reduce_window(
             values.reshape(-1, *values.shape[2:]), -jnp.inf, jax.lax.max,
@@ -38,7 +38,7 @@ def plain_encoder(params, images, *, supports, norm):
 
 def example(seed=0, *, episodes=2, count=5, side=14, channels=6, **options):
     """An encoder with random gains of both signs, and images mostly blank."""
-    encoder = networks.make_conv_encoder(
+    encoder = nets.make_conv_encoder(
         channels=channels, layers=2, image_shape=(side, side), **options
     )
     keys = jax.random.split(jax.random.key(seed), 4)
@@ -64,7 +64,7 @@ def example(seed=0, *, episodes=2, count=5, side=14, channels=6, **options):
 def test_encoder_equals_the_plain_formulation(norm, formulation):
     with jax.enable_x64(True):
         encoder, params, stats, images = example(
-            norm=norm, formulation=networks.FORMULATIONS[formulation]
+            norm=norm, formulation=nets.encoder.FORMULATIONS[formulation]
         )
         weights = jax.random.normal(jax.random.key(9), (2, 5, encoder.width))
 
@@ -134,7 +134,7 @@ def test_a_blank_image_set_has_finite_features_and_gradients():
 
 
 def test_the_paper_encoder_has_576_features():
-    encoder = networks.make_conv_encoder()
+    encoder = nets.make_conv_encoder()
     params, stats = jax.eval_shape(encoder.init, jax.random.key(0))
     assert encoder.width == 576 and stats == ()
     assert [block.kernel.shape for block in params] == [
@@ -145,9 +145,9 @@ def test_the_paper_encoder_has_576_features():
 # inspect.unwrap: where annotations are enforced, they would refuse first
 def test_encoder_errors_name_what_was_given():
     with pytest.raises(ValueError, match="norm is 'layer'"):
-        inspect.unwrap(networks.make_conv_encoder)(norm="layer")
+        inspect.unwrap(nets.make_conv_encoder)(norm="layer")
     with pytest.raises(ValueError, match="5 poolings"):
-        networks.make_conv_encoder(layers=5)
+        nets.make_conv_encoder(layers=5)
     encoder, params, stats, images = example()
     apply = inspect.unwrap(encoder.apply)
     with pytest.raises(ValueError, match="made for"):
@@ -156,12 +156,12 @@ def test_encoder_errors_name_what_was_given():
         apply(params, stats, images, supports=6, phase="train")
     with pytest.raises(ValueError, match="phase is 'fit'"):
         apply(params, stats, images, supports=3, phase="fit")
-    with pytest.raises(ValueError, match="images have shape"):
+    with pytest.raises(ValueError, match="inputs have shape"):
         apply(params, stats, images[0], supports=3, phase="train")
 
 
 def test_lstm_equals_its_equations():
-    cell = networks.make_lstm(4)
+    cell = nets.make_lstm(4)
     params = cell.init(jax.random.key(0), 3)
     state, inputs = (jnp.full((4,), 0.5), jnp.arange(4.0)), jnp.array([1.0, -2.0, 0.5])
 
@@ -181,7 +181,7 @@ def test_lstm_equals_its_equations():
 
 
 def test_dense_by_hand():
-    dense = networks.make_dense(2, kernel_init=jax.nn.initializers.ones)
+    dense = nets.make_dense(2, kernel_init=jax.nn.initializers.ones)
     params = dense.init(jax.random.key(0), 3)
     output = dense.apply(params, jnp.ones((4, 3)))
     np.testing.assert_array_equal(output, jnp.full((4, 2), 3))
