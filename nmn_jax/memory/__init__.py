@@ -1,5 +1,9 @@
 """What is stored and how: rows addressed by similarity, or a network that learns."""
 
+from nmn_jax.memory import cotangents as cotangents
+from nmn_jax.memory import gates as gates
+from nmn_jax.memory import networks as networks
+from nmn_jax.memory import pairing as pairing
 from nmn_jax.memory.addressing import SIMILARITIES as SIMILARITIES
 from nmn_jax.memory.addressing import Similarity as Similarity
 from nmn_jax.memory.addressing import address as address
@@ -14,6 +18,11 @@ from nmn_jax.memory.addressing import write as write
 from nmn_jax.memory.base import Memory as Memory
 from nmn_jax.memory.base import Reading as Reading
 from nmn_jax.memory.base import Stored as Stored
+from nmn_jax.memory.function_memory import FunctionParams as FunctionParams
+from nmn_jax.memory.function_memory import function as function
+from nmn_jax.memory.gradient_rule import FunctionState as FunctionState
+from nmn_jax.memory.gradient_rule import Schedule as Schedule
+from nmn_jax.memory.gradient_rule import Transform as Transform
 from nmn_jax.memory.health import addressing_entropy as addressing_entropy
 from nmn_jax.memory.health import memory_health as memory_health
 from nmn_jax.memory.health import slot_spread as slot_spread
@@ -25,5 +34,6 @@ from nmn_jax.memory.write_rules import WriteRule as WriteRule
 from nmn_jax.memory.write_rules import Written as Written
 from nmn_jax.memory.write_rules import additive_write as additive_write
 from nmn_jax.memory.write_rules import convex_write as convex_write
+from nmn_jax.memory.write_rules import make_hebbian_write as make_hebbian_write
 from nmn_jax.memory.write_rules import make_least_used_write as make_least_used_write
 from nmn_jax.memory.write_rules import make_same_value_write as make_same_value_write

@@ -39,6 +39,10 @@ class Memory(NamedTuple):
       its health, for the metrics; leading axes are batch and steps
     slots: L, 0 for a memory without slots
     width: K
+    write_many: `(params, state, queries [T, K], updates [T, K]) -> (state, recalled
+      [T, K])`, the same as T reads and writes in turn but quicker, where a memory has
+      such a form: `recalled[t]` is what query t reads after write t. The state must
+      stand at the border of a chunk; what is recalled is NaN if it does not.
     """
 
     init: Callable[[jax.Array], Any]
@@ -48,3 +52,4 @@ class Memory(NamedTuple):
     measures: Callable[[Any, jax.Array, jax.Array], dict[str, jax.Array]]
     slots: int
     width: int
+    write_many: Callable[..., tuple[Any, jax.Array]] | None = None

@@ -123,6 +123,31 @@ def make_same_value_write(
     return rule
 
 
+def make_hebbian_write(*, floor: float = 0.0) -> WriteRule:
+    """A slot becomes the mean of what was written to it (Rae et al., 2018).
+
+    w[j] = λ[j] z[j] with λ[j] = max(1 / (1 + usage[j]), floor), M' as in Eq. 7 with w
+    in place of z, usage' = usage + z. With z one-hot, usage counts how often a slot was
+    written: the first write replaces it and the n-th moves it by 1/n, or by `floor` if
+    that is more, so that old rows can still follow a class that drifts.
+
+    Raises:
+      ValueError: if `floor` lies outside [0, 1].
+    """
+    if not 0 <= floor <= 1:
+        raise ValueError(f"Hebbian write with floor={floor}: must lie in [0, 1]")
+
+    def rule(
+        memory: jax.Array, usage: jax.Array, weights: jax.Array, update: jax.Array
+    ) -> Written:
+        chosen = weights * jnp.maximum(1 / (1 + usage), floor)
+        return Written(
+            addressing.write(memory, chosen, update), usage + weights, chosen
+        )
+
+    return rule
+
+
 WRITE_RULES: dict[str, WriteRule] = {
     "convex": convex_write,
     "additive": additive_write,

@@ -141,3 +141,9 @@ def test_same_value_write_keeps_one_slot_for_each_value():
 def test_same_value_write_refuses_what_makes_no_sense(wrong):
     with pytest.raises(ValueError, match="same-value write with"):
         memory.make_same_value_write(**{"key_width": 1, **wrong})
+
+
+@pytest.mark.parametrize("floor", [-0.1, 1.1, float("nan")])
+def test_hebbian_write_refuses_a_floor_that_is_no_share(floor):
+    with pytest.raises(ValueError, match="must lie in"):
+        memory.make_hebbian_write(floor=floor)
