@@ -122,8 +122,8 @@ def resolve(
     Args:
       name: of the preset.
       ways, shots: what the preset is for.
-      uses: settings that have an effect, as `record` or `record.field`; see
-        `methods.base.Entry`.
+      uses: settings that have an effect, as `record` or `record.field`;
+        `-record.field` takes one out of its record. See `methods.base.Entry`.
       overrides: `{record: {field: value}}` of the run; None is not given.
       default_use: `sg.use` where it is not given and synthetic gradients are used.
       changes: what the benchmark changes in the preset, as `overrides`.
@@ -152,7 +152,7 @@ def _check_effect(name: str, value: Any, uses: Collection[str], use: str) -> Non
     """Raises ValueError where an explicit setting changes nothing."""
     if NEUTRAL.get(name) == value:
         return
-    if not {name, name.split(".")[0]} & set(uses):
+    if f"-{name}" in uses or not {name, name.split(".")[0]} & set(uses):
         raise ValueError(
             f"{name}={value!r} has no effect on this method; leave it out (what has: "
             f"{', '.join(uses) or 'nothing'})"

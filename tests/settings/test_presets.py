@@ -1,243 +1,168 @@
-"""Named settings: every one builds, the paper's say what it says, errors help."""
+"""Named settings say what they say, and what has no effect is refused."""
 
 import dataclasses
-import functools
 
-import chex
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
 import pytest
-import tiny
 
-from nmn_jax import builders, fast, feedback, presets
-from nmn_jax import model as model_lib
+from nmn_jax import settings as settings_lib
+from nmn_jax.settings import OptimSettings, override, preset, resolve
 
-WAYS, QUERIES = 3, 6
+ALL = ("model", "sg", "optim", "adapt", "stream", "replay")
 
 
-def abstract_batch():
-    shape = jax.ShapeDtypeStruct
-    return feedback.Batch(
-        shape((2, WAYS + QUERIES, 28, 28), jnp.float32),
-        shape((2, WAYS, WAYS), jnp.float32),
-        shape((2, QUERIES, WAYS), jnp.float32),
+def resolved(*, name="recommended", uses=ALL, default_use="fast", **overrides):
+    return resolve(
+        name, ways=5, shots=1, uses=uses, overrides=overrides, default_use=default_use
     )
-
-
-def steps_abstractly(settings):
-    """Trace one whole step, without compiling or running it."""
-    _, learner = presets.make_learner(settings, classes=WAYS, steps=10)
-    state = jax.eval_shape(learner.init, jax.random.key(0))
-    after, metrics = jax.eval_shape(learner.step, state, abstract_batch())
-    chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
-    assert metrics["loss"].shape == ()
-
-
-@pytest.mark.parametrize("sg", presets.SG)
-@pytest.mark.parametrize("name", ["paper", "recommended"])
-def test_every_preset_steps_with_every_use_of_synthetic_gradients(name, sg):
-    steps_abstractly(presets.preset(name, ways=WAYS, shots=1, sg=sg))
-
-
-@pytest.mark.parametrize("control", presets.CONTROL[1:])
-def test_recommended_steps_under_every_control(control):
-    settings = presets.preset(
-        "recommended", ways=WAYS, shots=1, sg="both", control=control
-    )
-    steps_abstractly(settings)
-
-
-@pytest.mark.parametrize("control", presets.CONTROL)
-@pytest.mark.parametrize("sg", presets.SG)
-@pytest.mark.parametrize("name", presets.PRESETS)
-def test_the_whole_table_builds(name, sg, control):
-    settings = presets.preset(name, ways=5, shots=1, sg=sg, control=control)
-    assert (settings.preset, settings.sg.use) == (name, sg)
-    assert settings.sg.control == control
-    presets.make_learner(settings, classes=5, steps=10)
-    built = presets.make_feedback(settings.sg)
-    assert (built.rule != "backprop") is (sg in ("decoupled", "both"))
-    assert (built.fast is not None) is (sg in ("fast", "both"))
-    expected = "none" if sg == "off" or control == "double_rate" else control
-    assert built.control is feedback.CONTROLS[expected]
-    assert settings.optim.controller_factor == (2 if control == "double_rate" else 1)
 
 
 def test_paper_is_the_text():
     """Section 1d of the methods cards: ten slots, LSTMs, Adam at 5e-6."""
-    settings = presets.preset("paper", ways=20, shots=5, sg="decoupled")
-    model = settings.model
+    paper = preset("paper", ways=20, shots=5)
+    model = paper.model
     assert (model.slots, model.controller, model.compose) == (10, "lstm", "mem_only")
     assert (model.label_input, model.similarity, model.scale) == ("none", "dot", 1.0)
     assert (model.write_rule, model.channels, model.layers) == ("convex", 64, 3)
-    assert (settings.sg.core, settings.sg.scale) == ("lstm", "none")
-    assert (settings.sg.train, settings.sg.step_size) == ("regress", "plain")
-    assert settings.optim == presets.OptimSettings(lr=5e-6, predictor_lr=5e-6)
-    moving = presets.preset("paper_fast_lr", ways=20, shots=5, sg="decoupled")
-    assert dataclasses.replace(moving, preset="paper", optim=settings.optim) == settings
+    assert (paper.sg.predictor, paper.sg.scale) == ("lstm", "none")
+    assert (paper.sg.train, paper.sg.step_size) == ("regress", "plain")
+    assert paper.optim == OptimSettings(lr=5e-6, predictor_lr=5e-6)
+    moving = preset("paper_fast_lr", ways=20, shots=5)
+    assert dataclasses.replace(moving, preset="paper", optim=paper.optim) == paper
 
 
 def test_recommended_has_a_slot_for_every_example():
-    settings = presets.preset("recommended", ways=20, shots=5)
-    assert settings.model.slots >= 100
+    assert preset("recommended", ways=20, shots=5).model.slots >= 100
+
+
+@pytest.mark.parametrize("name", settings_lib.PRESETS)
+def test_a_preset_has_its_name_and_no_synthetic_gradients(name):
+    found = preset(name, ways=5, shots=1)
+    assert (found.preset, found.sg.use, found.sg.control) == (name, "off", "none")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "papers"}, r"'papers'.*paper.*paper_fast_lr.*recommended"),
-        ({"sg": "on"}, r"'on'.*off.*decoupled.*fast.*both"),
-        ({"control": "half_rate"}, r"'half_rate'.*zeroed.*oracle.*shuffled"),
+        ({"name": "papers"}, r"preset='papers'.*paper.*paper_fast_lr.*recommended"),
+        ({"ways": 0}, "ways=0: must be a whole number from 1"),
+        ({"shots": -1}, "shots=-1: must be a whole number from 1"),
     ],
 )
-def test_unknown_names_are_refused_with_the_list(arguments, message):
+def test_what_a_preset_cannot_be_made_for_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        presets.preset(**{"name": "paper", "ways": 5, "shots": 1, **arguments})
-
-
-MISSPELT = [
-    ("model", "controller", "lstn", "lstm"),
-    ("model", "compose", "both", "query_mem"),
-    ("model", "label_input", "support", "offset"),
-    ("model", "similarity", "cos", "cosine"),
-    ("model", "write_rule", "ntm", "least_used"),
-    ("model", "norm", "layer", "running"),
-    ("sg", "core", "gru", "residual"),
-    ("sg", "scale", "std", "rms"),
-    ("sg", "control", "none?", "zeroed"),
-    ("sg", "rule", "sum", "replace"),
-    ("sg", "train", "maml", "regress"),
-    ("sg", "step_size", "clip", "normalised"),
-    ("sg", "order", "0", "second"),
-    ("optim", "schedule", "linear", "cosine"),
-]
-
-
-@pytest.mark.parametrize(("group", "field", "given", "allowed"), MISSPELT)
-def test_misspelt_choices_are_refused_with_the_list(group, field, given, allowed):
-    settings = presets.preset("recommended", ways=5, shots=1, sg="both")
-    wrong = dataclasses.replace(getattr(settings, group), **{field: given})
-    settings = dataclasses.replace(settings, **{group: wrong})
-    with pytest.raises(ValueError, match=f"{given}.*{allowed}".replace("?", r"\?")):
-        presets.make_learner(settings, classes=5, steps=10)
-
-
-def test_a_key_that_leaves_no_room_for_labels_is_refused():
-    settings = presets.preset("recommended", ways=5, shots=1).model
-    narrow = dataclasses.replace(settings, width=68)
-    with pytest.raises(ValueError, match="no room"):
-        builders.make_model(narrow, classes=5)
-
-
-def test_untrained_recommended_model_is_a_matching_network(key):
-    """Every example in its own slot, queries answered by their likeness to keys."""
-    settings = presets.preset("recommended", ways=3, shots=2).model
-    small = dataclasses.replace(settings, width=12, key_width=8, controller="stateless")
-    model = builders.make_model(small, classes=3)._replace(encoder=tiny.dense_encoder())
-    params, _ = model_lib.init(model, key)
-    features, labels = tiny.normal(1, 6 + 4, tiny.D), tiny.one_hot([0, 2, 1, 1, 0, 2])
-    taps = model_lib.zero_taps(model, 6, 4, jnp.float32)
-    run = tiny.jit(
-        functools.partial(model_lib.run_episode, model, model_lib.slow_support(model))
-    )
-    logits = run(params, features, labels, labels, taps).logits
-    keys = np.asarray(features @ params.cell.controllers.input["skip"])[:, :8]
-    keys = keys / np.linalg.norm(keys, axis=1, keepdims=True)
-    # A slot is longer than its key, but the likeness is that of the key part alone.
-    powers = np.exp(10 * keys[6:] @ keys[:6].T)
-    attention = powers / powers.sum(axis=1, keepdims=True)
-    expected = np.sqrt(12) * attention @ np.asarray(labels)
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
-
-
-def one_update(optimizer, grads, steps=1):
-    state, updates = optimizer.init(grads), None
-    for _ in range(steps):
-        updates, state = optimizer.update(grads, state, grads)
-    return updates
-
-
-def test_optimizers_are_adam_with_schedule_and_clipping():
-    grads = {"w": jnp.array([3.0, -4.0])}
-    constant = presets.make_optimizer(presets.OptimSettings(), 0.1, steps=4)
-    np.testing.assert_allclose(
-        one_update(constant, grads, steps=5)["w"], [-0.1, 0.1], rtol=1e-5
-    )
-    cosine = presets.OptimSettings(schedule="cosine")
-    cosine = presets.make_optimizer(cosine, 0.1, steps=4)
-    np.testing.assert_allclose(
-        one_update(cosine, grads, steps=3)["w"], [-0.05, 0.05], rtol=1e-5
-    )
-    np.testing.assert_allclose(one_update(cosine, grads, steps=5)["w"], 0, atol=1e-8)
-    clipped = presets.make_optimizer(presets.OptimSettings(clip=1.0), 0.1, steps=4)
-    first_moment = clipped.update(grads, clipped.init(grads), grads)[1]
-    moments = optax.tree.get(first_moment, "mu")["w"]
-    np.testing.assert_allclose(moments, [0.1 * 0.6, -0.1 * 0.8], rtol=1e-5)
-
-
-def test_double_rate_doubles_the_updates_of_the_controllers_alone():
-    params = tiny.model_params(1, tiny.make_model("linear"))
-    updates = tiny.filled(5, params)
-    doubling = presets.scale_controllers(2.0)
-    found, _ = doubling.update(updates, doubling.init(params), params)
-    expected = jax.tree.map(lambda u: 2 * u, updates.cell.controllers)
-    chex.assert_trees_all_equal(found.cell.controllers, expected)
-    still = found.cell._replace(controllers=updates.cell.controllers)
-    chex.assert_trees_all_equal(found._replace(cell=still), updates)
-
-
-def test_double_rate_of_a_preset_reaches_its_optimiser(monkeypatch):
-    """Same gradients, same Adam: only the controllers move twice as far."""
-    seen = []
-
-    def make_learner(model, chosen, network, predictors):
-        seen.append(network)
-        return presets.learner_lib.Learner(None, None, None)
-
-    monkeypatch.setattr(presets.learner_lib, "make_learner", make_learner)
-    grads = tiny.model_params(1, tiny.make_model("linear"))
-    for control in ("none", "double_rate"):
-        settings = presets.preset("paper", ways=5, shots=1, control=control)
-        presets.make_learner(settings, classes=5, steps=10)
-    once, twice = (one_update(optimizer, grads) for optimizer in seen)
-    doubled = jax.tree.map(lambda u: 2 * u, once.cell.controllers)
-    expected = once._replace(cell=once.cell._replace(controllers=doubled))
-    chex.assert_trees_all_close(twice, expected, rtol=1e-6)
-
-
-def test_off_has_no_second_path():
-    built = presets.make_feedback(presets.preset("paper", ways=5, shots=1).sg)
-    assert built.fast is None and built.rule == "backprop"
-    assert built.predictor.init(jax.random.key(0), 4, 5) == ()
-    both = presets.preset("recommended", ways=5, shots=1, sg="both")
-    path = presets.make_feedback(both.sg).fast
-    assert path.controllers == ("output",) and path.tensors == ("skip",)
-    assert path.writer is fast.slow_writes
-
-
-def test_a_memory_of_keys_needs_an_output_controller_that_sees_the_query():
-    settings = presets.preset("recommended", ways=5, shots=1).model
-    blind = dataclasses.replace(settings, compose="mem_only")
-    with pytest.raises(ValueError, match="key_width=64 with compose='mem_only'"):
-        builders.make_model(blind, classes=5)
-
-
-def test_one_slot_for_each_value_needs_keys():
-    settings = presets.preset("paper", ways=5, shots=1).model
-    flat = dataclasses.replace(settings, write_rule="same_value")
-    with pytest.raises(ValueError, match="unknown write rule 'same_value'"):
-        builders.make_model(flat, classes=5)
-    keyed = presets.preset("recommended", ways=5, shots=1).model
-    builders.make_model(dataclasses.replace(keyed, write_rule="same_value"), classes=5)
+        preset(**{"name": "paper", "ways": 5, "shots": 1, **arguments})
 
 
 def test_overrides_replace_what_is_given_and_leave_none():
-    settings = presets.preset("recommended", ways=5, shots=1)
-    found = presets.override(
-        settings, model={"width": 96, "slots": None}, optim={"clip": 0.0}
-    )
-    assert found.model == dataclasses.replace(settings.model, width=96)
-    assert found.optim == dataclasses.replace(settings.optim, clip=0.0)
-    assert found.sg == settings.sg
+    before = preset("recommended", ways=5, shots=1)
+    found = override(before, model={"width": 96, "slots": None}, optim={"clip": 0.0})
+    assert found.model == dataclasses.replace(before.model, width=96)
+    assert found.optim == dataclasses.replace(before.optim, clip=0.0)
+    assert found.sg == before.sg
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"modle": {}}, "a record of settings='modle': must be one of 'model'"),
+        ({"model": {"wdith": 3}}, "model.wdith: no such field; did you mean width"),
+        ({"model": {"width": 0}}, "model.width=0: must be"),
+        ({"model": {"width": 32}}, "key_width=64: must be below model.width=32"),
+    ],
+)
+def test_overrides_that_cannot_be_are_refused(changes, message):
+    before = preset("recommended", ways=5, shots=1)
+    with pytest.raises(ValueError, match=message):
+        override(before, **changes)
+
+
+def test_fields_that_depend_on_one_another_change_together():
+    found = resolved(model={"width": 32, "key_width": 16})
+    assert (found.model.width, found.model.key_width) == (32, 16)
+    found = resolved(name="paper", model={"key_width": 16, "compose": "query_mem"})
+    assert found.model.key_width == 16
+
+
+def test_a_run_stands_above_its_benchmark_and_that_above_the_preset():
+    changes = {"model": {"slots": 20, "norm": "batch"}, "optim": {"lr": 0.5}}
+    found = resolve(
+        "recommended", ways=5, shots=1, uses=ALL, default_use="both",
+        overrides={"model": {"slots": 7}, "optim": {"clip": None}}, changes=changes,
+    )  # fmt: skip
+    before = preset("recommended", ways=5, shots=1)
+    model = dataclasses.replace(before.model, slots=7, norm="batch")
+    optim = dataclasses.replace(before.optim, lr=0.5)
+    sg = dataclasses.replace(before.sg, use="both")
+    expected = dataclasses.replace(before, model=model, optim=optim, sg=sg)
+    assert found == expected
+
+
+def test_what_a_benchmark_changes_may_be_without_effect():
+    changes = {"model": {"slots": 20}}
+    found = resolve(
+        "recommended", ways=5, shots=1, uses=("model.norm", "optim.lr"),
+        overrides={}, default_use="both", changes=changes,
+    )  # fmt: skip
+    assert (found.model.slots, found.sg.use) == (20, "off")
+
+
+@pytest.mark.parametrize(
+    ("uses", "given", "use"),
+    [
+        (ALL, {}, "fast"),
+        (ALL, {"use": None}, "fast"),
+        (ALL, {"use": "off"}, "off"),
+        (ALL, {"use": "both", "control": "shuffled"}, "both"),
+        (("model",), {}, "off"),
+        (("model",), {"use": "off", "control": "none"}, "off"),
+        (("model", "sg.use"), {}, "fast"),
+    ],
+)
+def test_synthetic_gradients_are_used_where_they_can_be(uses, given, use):
+    assert resolved(uses=uses, sg=given).sg.use == use
+
+
+IDLE = [
+    (("model.norm", "optim.lr"), {"sg": {"use": "both"}}, "sg.use='both'"),
+    (("model.norm", "optim.lr"), {"model": {"slots": 3}}, "model.slots=3"),
+    (("model.norm", "optim.lr"), {"optim": {"predictor_lr": 1.0}}, "predictor_lr=1.0"),
+    (("model", "sg"), {"replay": {"count": 3}}, "replay.count=3"),
+    (("model", "-model.norm"), {"model": {"norm": "batch"}}, "model.norm='batch'"),
+    (ALL, {"sg": {"use": "off", "predictor": "mlp"}}, "predictor='mlp'.* sg.use='off'"),
+    (ALL, {"sg": {"use": "off", "rule": "add"}}, "sg.rule='add'.* sg.use='off'"),
+    (ALL, {"sg": {"use": "off", "rate": 1.0}}, "sg.rate=1.0.* 'fast', 'both'"),
+    (ALL, {"sg": {"use": "off"}, "optim": {"predictor_lr": 1.0}}, "predictor_lr=1.0"),
+    (ALL, {"sg": {"use": "off"}, "stream": {"target": "step"}}, "target='step'"),
+    (ALL, {"sg": {"use": "fast", "weight": 0.5}}, "weight=0.5.* 'decoupled', 'both'"),
+    (ALL, {"sg": {"use": "decoupled", "rate": 0.5}}, "rate=0.5.* 'fast', 'both'"),
+    (ALL, {"sg": {"use": "decoupled", "train": "meta"}}, "train='meta'"),
+    (ALL, {"sg": {"use": "off", "control": "zeroed"}}, "control='zeroed' with sg.use"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("uses", "given", "said"), IDLE)
+def test_what_has_no_effect_is_refused(uses, given, said):
+    with pytest.raises(ValueError, match=said):
+        resolved(uses=uses, **given)
+
+
+ACTIVE = [
+    {"sg": {"use": "decoupled", "rule": "replace", "scale": "none", "warmup": 3}},
+    {"sg": {"use": "fast", "rate": 0.5, "writer": "fast", "control": "oracle_step"}},
+    {"sg": {"use": "both", "rate": 0.5, "weight": 0.5, "predictor": "mlp"}},
+    {"sg": {"use": "off"}, "stream": {"carry": "memory"}, "replay": {"kept": 3}},
+    {"adapt": {"source": "sg", "params": "controllers"}},
+]
+
+
+@pytest.mark.parametrize("given", ACTIVE)
+def test_what_has_an_effect_reaches_the_settings(given):
+    found = resolved(**given)
+    for record, fields in given.items():
+        for name, value in fields.items():
+            assert getattr(getattr(found, record), name) == value
+
+
+def test_a_misspelt_field_is_told_as_such_before_it_is_without_effect():
+    with pytest.raises(ValueError, match=r"sg\.core: no such field"):
+        resolved(sg={"use": "off", "core": "lstm"})

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import ml_collections
 import pytest
 
-from nmn_jax import config
+from nmn_jax.settings import reader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,17 +34,17 @@ def test_nested_mappings_become_records():
     wanted = Run(
         5, "mix", False, Optim(1.0, 2.0), steps=(0, 10), model={"width": 3}
     )  # fmt: skip
-    assert config.from_mapping(Run, given) == wanted
-    found = config.from_mapping(Run, ml_collections.ConfigDict(given))
+    assert reader.from_mapping(Run, given) == wanted
+    found = reader.from_mapping(Run, ml_collections.ConfigDict(given))
     assert found == wanted
     assert type(found.optim.lr) is float
     assert type(found.model) is dict
-    assert config.from_mapping(Run, {"ways": 2}) == Run(2)
+    assert reader.from_mapping(Run, {"ways": 2}) == Run(2)
 
 
 def test_a_record_that_was_written_out_comes_back():
     run = Run(3, optim=Optim(clip=None))
-    assert config.from_mapping(Run, dataclasses.asdict(run)) == run
+    assert reader.from_mapping(Run, dataclasses.asdict(run)) == run
 
 
 @pytest.mark.parametrize(
@@ -71,4 +71,4 @@ def test_a_record_that_was_written_out_comes_back():
 )
 def test_what_is_not_understood_is_an_error_that_says_where(given, said):
     with pytest.raises(ValueError, match=said):
-        config.from_mapping(Run, given)
+        reader.from_mapping(Run, given)
