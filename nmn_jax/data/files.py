@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import lzma
 import os
 import pathlib
+import struct
 import tempfile
 import warnings
 import zipfile
@@ -14,7 +16,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError)
+# What zipfile raises for damage, for members that are encrypted (RuntimeError) and for
+# other compressions (NotImplementedError).
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
+    ValueError, struct.error,
+)  # fmt: skip
+_DIGEST = "content_sha256"  # the entry of a cache file beside its arrays
+
+Form = tuple[tuple[int, ...], str]  # shape and kind of dtype, such as "u1" or "U"
 
 
 def cache_dir() -> pathlib.Path:
@@ -54,6 +64,7 @@ def require(
 
     Raises:
         FileNotFoundError: a file is missing; the message says what to do.
+        ValueError: a file may not be read.
     """
     folder = data_dir(name, directory)
     paths = [folder / file for file in names]
@@ -65,6 +76,9 @@ def require(
             f"official files with `python -m nmn_jax.data.fetch {name}`. "
             f"Without the files and without a network, use {offline}."
         )
+    for path in paths:
+        if not os.access(path, os.R_OK):
+            raise ValueError(f"{path}: may not be read; change its permissions")
     return paths
 
 
@@ -80,13 +94,14 @@ def read_zip(path: pathlib.Path, suffix: str | tuple[str, ...]) -> dict[str, byt
     """Members of a zip whose names end in ``suffix``, in sorted order.
 
     Raises:
-        ValueError: the zip or one of its members is damaged.
+        ValueError: the zip or one of its members is damaged, encrypted, or packed in a
+            way that Python cannot unpack.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             names = sorted(n for n in archive.namelist() if n.endswith(suffix))
             return {name: archive.read(name) for name in names}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except _UNREADABLE as error:
         raise damaged(path, f"not a readable zip ({error})") from error
 
 
@@ -121,31 +136,66 @@ def cache_path(key: str) -> pathlib.Path:
     return cache_dir() / f"{key}.npz"
 
 
-def read_cache(key: str) -> dict[str, np.ndarray] | None:
-    """Cached arrays; None if there are none or the file is damaged (with a warning)."""
+def read_cache(key: str, forms: Mapping[str, Form]) -> dict[str, np.ndarray] | None:
+    """Cached arrays; None if there are none, or others than were written.
+
+    The cache only saves time, so whatever is wrong with the file ends in a warning and
+    in arrays made anew.
+
+    Args:
+        key: what they were written under; part of the digest.
+        forms: shape and kind of dtype of every array.
+    """
     path = cache_path(key)
     if not path.is_file():
         return None
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except _DAMAGE as error:
-        warnings.warn(f"{path}: damaged cache, made anew ({error})", stacklevel=2)
-        return None
+            arrays = {name: stored[name] for name in stored.files}
+    except Exception as error:  # a made-up file can raise anything while it is parsed
+        cause = f"{type(error).__name__}: {error}".splitlines()[0][:160]
+        return _not_believed(path, f"not a readable npz, {cause}")
+    digest = str(arrays.pop(_DIGEST, "no digest"))
+    if digest != _content_digest(key, arrays):
+        return _not_believed(path, "its content is not what was written")
+    found = {name: (array.shape, _kind(array)) for name, array in arrays.items()}
+    if found != dict(forms):
+        return _not_believed(path, f"{found} where {dict(forms)} belong")
+    return arrays
 
 
-def write_cache(key: str, arrays: Mapping[str, Any]) -> None:
-    """Cache arrays; the file appears whole or not at all.
+def write_cache(key: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Cache arrays with a digest; the file appears whole or not at all.
 
     A cache folder that cannot be written costs time at the next start, nothing else,
     so it only warns.
     """
     path = cache_path(key)
+    entries: dict[str, Any] = {**arrays, _DIGEST: _content_digest(key, arrays)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+        write_atomically(path, lambda file: np.savez_compressed(file, **entries))
     except OSError as error:
         warnings.warn(f"{path}: cache not written ({error})", stacklevel=2)
+
+
+def _not_believed(path: pathlib.Path, cause: str) -> None:
+    warnings.warn(f"{path}: damaged cache, made anew ({cause})", stacklevel=3)
+
+
+def _content_digest(key: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """sha256 of the key and of every array's name, dtype, shape and values."""
+    digest = hashlib.sha256(key.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _kind(array: np.ndarray) -> str:
+    """`u1` for bytes, `U` for text of any length."""
+    return "U" if array.dtype.kind == "U" else array.dtype.str[1:]
 
 
 def write_atomically(path: pathlib.Path, write: Callable[[BinaryIO], None]) -> None:

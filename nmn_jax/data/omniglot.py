@@ -16,7 +16,7 @@ import numpy as np
 from nmn_jax.data import files, types
 
 DRAWERS = 20
-_RECIPE = "omniglot-28-lanczos-1"
+_RECIPE = "omniglot-28-lanczos-2"
 _MEMBER = re.compile(r"(\w+)/([^/]+)/(character\d\d)/(\d{4})_(\d\d)\.png")
 
 
@@ -63,7 +63,7 @@ def load(directory: str | os.PathLike | None = None) -> types.Characters:
     """
     paths = _paths(directory)
     key = files.content_key(paths, _RECIPE)
-    stored = files.read_cache(key)
+    stored = files.read_cache(key, _forms())
     if stored is None:
         stored = _read(paths)
         files.write_cache(key, stored)
@@ -137,10 +137,15 @@ def _check_counts(path: pathlib.Path, members, expected: Archive) -> None:
         )
 
 
-def _read(paths: list[pathlib.Path]) -> dict[str, np.ndarray]:
+def _forms() -> dict[str, files.Form]:
     classes = sum(archive.characters for archive in ARCHIVES.values())
-    images = np.zeros((classes, DRAWERS, 28, 28), np.uint8)
-    characters = [""] * classes
+    images = ((classes, DRAWERS, 28, 28), "u1")
+    return {"images": images, "characters": ((classes,), "U")}
+
+
+def _read(paths: list[pathlib.Path]) -> dict[str, np.ndarray]:
+    images = np.zeros(_forms()["images"][0], np.uint8)
+    characters = [""] * len(images)
     for path, expected in zip(paths, ARCHIVES.values(), strict=True):
         for name, png in read_archive(path, expected).items():
             _, character, number, drawer = parse_member(name)

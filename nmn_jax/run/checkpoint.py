@@ -2,13 +2,15 @@
 
 Orbax writes and commits; what it does not do is done here. It restores flipped bytes as
 wrong numbers and casts other dtypes silently, so every leaf's shape, dtype and CRC-32
-is stored beside it and compared. A damaged checkpoint is named, set aside, and the one
-before it used; another structure is an error, because falling back cannot cure it.
+is stored beside it and compared, and so is the step. A damaged checkpoint is named, set
+aside, and the one before it used; another structure is an error, because falling back
+cannot cure it.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import pathlib
 import shutil
 import warnings
@@ -16,9 +18,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from nmn_jax.run import fingerprint
+from nmn_jax.run import fingerprint, parallel, place
 from nmn_jax.run.fingerprint import DamagedError
 
 STALE = "*.orbax-checkpoint-tmp*"
@@ -54,7 +55,7 @@ class Checkpoints:
 
         if keep < 1:
             raise ValueError(f"keep={keep}: at least one checkpoint has to be kept")
-        self.directory = pathlib.Path(directory).absolute()
+        self.directory = place.claim_folder(directory, "checkpoints").absolute()
         self._policy = _Policy(keep)
         self._metric = metric
         _remove_stale(self.directory)
@@ -76,6 +77,12 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Steps at hand, oldest first."""
         return sorted(self._manager.all_steps())
+
+    def _named(self) -> set[int]:
+        """Steps at hand, and those in whose place there is something else."""
+        self.wait()
+        found = {path.name for path in self.directory.iterdir()}
+        return {int(name) for name in found if name.isdecimal()}
 
     def best_step(self) -> int | None:
         """The step with the largest metric, the earliest of equals."""
@@ -109,13 +116,16 @@ class Checkpoints:
           wait: return only when the checkpoint is on disk.
 
         Raises:
-          ValueError: for a leaf that is not a JAX array, or no JSON in `extra`.
+          ValueError: for a leaf that is not a JAX array or, with several processes,
+            lies on the devices of one; or no JSON in `extra`.
         """
         import orbax.checkpoint as ocp
 
         if step not in self._manager.all_steps():
             leaves = fingerprint.flatten(state)
+            fingerprint.check_global(leaves)
             record = fingerprint.seal(
+                step=step,
                 leaves=fingerprint.describe(leaves),
                 extra=dict(extra or {}),
                 metrics=dict(metrics or {}),
@@ -139,7 +149,7 @@ class Checkpoints:
           fingerprint.MismatchError: the newest sound checkpoint holds another state.
           fingerprint.DamagedError: there are checkpoints, and not one is sound.
         """
-        return self._restore_first(self.steps()[::-1], target)
+        return self._restore_first(sorted(self._named(), reverse=True), target)
 
     def restore_best(self, target: Any) -> Restored | None:
         """The sound checkpoint with the largest metric; see `restore_latest`."""
@@ -152,7 +162,7 @@ class Checkpoints:
         damaged: dict[int, str] = {}
         for step in steps:
             restored, fault = self._attempt(step, target)
-            if restored is not None and _everywhere(True):
+            if restored is not None and parallel.everywhere(True):
                 self._set_aside(damaged, used=step)
                 return restored
             damaged[step] = fault
@@ -167,7 +177,7 @@ class Checkpoints:
         try:
             return self._restore(step, target), "damaged where another process read it"
         except DamagedError as error:
-            _everywhere(False)
+            parallel.everywhere(False)
             return None, str(error)
 
     def _restore(self, step: int, target: Any) -> Restored:
@@ -176,7 +186,7 @@ class Checkpoints:
 
         leaves = fingerprint.flatten(target)
         wanted = {name: _abstract(leaf) for name, leaf in leaves.items()}
-        record = fingerprint.unseal(self._read(step, "record", ocp.args.JsonRestore()))
+        record = self._record(step)
         fingerprint.check_structure(
             record["leaves"], wanted, where=str(self.directory / str(step))
         )
@@ -186,6 +196,16 @@ class Checkpoints:
             jax.tree.structure(target), [stored[name] for name in wanted]
         )
         return Restored(step, state, record["extra"], record["metrics"])
+
+    def _record(self, step: int) -> dict[str, Any]:
+        import orbax.checkpoint as ocp
+
+        if not (self.directory / str(step)).is_dir():
+            raise DamagedError("a file or a link to nothing, where a folder belongs")
+        record = fingerprint.unseal(self._read(step, "record", ocp.args.JsonRestore()))
+        if record.get("step") != step:
+            raise DamagedError(f"it holds step {record.get('step')} under this name")
+        return record
 
     def _read(self, step: int, item: str, how: Any) -> Any:
         import orbax.checkpoint as ocp
@@ -204,7 +224,7 @@ class Checkpoints:
         if jax.process_index() == 0:
             for step in damaged:
                 _rename(self.directory / str(step), f"damaged-{step}")
-        _everywhere(True)
+        parallel.everywhere(True)
         self._manager.reload()
         for step in damaged:
             self._policy.scores.pop(step, None)
@@ -215,15 +235,10 @@ class Checkpoints:
         )
 
     def _remember_score(self, step: int) -> None:
-        import orbax.checkpoint as ocp
-
         try:
-            record = fingerprint.unseal(
-                self._read(step, "record", ocp.args.JsonRestore())
-            )
+            self._score(step, self._record(step)["metrics"])
         except DamagedError:
             return  # named when something is restored
-        self._score(step, record["metrics"])
 
     def _score(self, step: int, metrics: Mapping[str, float]) -> None:
         score = metrics.get(self._metric or "", math.nan)
@@ -271,20 +286,11 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
-def _everywhere(true_here: bool) -> bool:
-    """Whether it is true in every process; also a barrier."""
-    if jax.process_count() == 1:
-        return true_here
-    from jax.experimental import multihost_utils
-
-    return bool(np.all(multihost_utils.process_allgather(np.asarray(true_here))))
-
-
 def _rename(path: pathlib.Path, name: str) -> None:
     """Rename inside the folder, with a number where the name is taken."""
     free = path.with_name(name)
     number = 2
-    while free.exists():
+    while os.path.lexists(free):
         free = path.with_name(f"{name}-{number}")
         number += 1
     path.rename(free)

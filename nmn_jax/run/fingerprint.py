@@ -25,6 +25,23 @@ class MismatchError(ValueError):
     """Sound content of another structure than the one asked for."""
 
 
+def check_global(leaves: Mapping[str, Any]) -> None:
+    """Several processes save what lies on the devices of all of them.
+
+    Raises:
+      ValueError: for a leaf that lies on those of this process only.
+    """
+    if jax.process_count() == 1:
+        return
+    alone = [name for name, leaf in leaves.items() if leaf.is_fully_addressable]
+    if alone:
+        raise ValueError(
+            f"{_some(alone)}: on the devices of this process only, which cannot be "
+            "saved by several; place the state by parallel.replicate(mesh, state) "
+            "before the first step, or by parallel.settle(state)"
+        )
+
+
 def flatten(tree: Any) -> dict[str, Any]:
     """Leaves by name, such as `params.encoder.0.kernel`.
 
@@ -104,19 +121,31 @@ def check_structure(
 
 
 def check_content(stored: Mapping[str, Any], leaves: Mapping[str, Any]) -> None:
-    """Compare checksums of what was read with those of what was saved.
+    """Compare kinds and checksums of what was read with those of what was saved.
 
     Raises:
       DamagedError: naming the leaves that differ.
     """
+    kinds = {name: _kind(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
+    other = [
+        f"{name} was read as {kind}"
+        for name, kind in kinds.items()
+        if kind != _kind(stored[name]["shape"], stored[name]["dtype"])
+    ]
+    if other:
+        raise DamagedError(f"{_some(other)}, which is not what was saved")
     wrong = [
         name
         for name, leaf in leaves.items()
         if stored[name]["crc"] is not None and stored[name]["crc"] != _checksum(leaf)
     ]
     if wrong:
-        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise DamagedError(f"wrong checksum of {', '.join(wrong[:SHOWN])}{more}")
+        raise DamagedError(f"wrong checksum of {_some(wrong)}")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _kind(shape: Any, dtype: Any) -> str:

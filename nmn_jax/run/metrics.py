@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import pathlib
+import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from nmn_jax.run import fingerprint, parallel
+from nmn_jax.run import rows as rows_lib
 
 FILE = "metrics.jsonl"
 
@@ -54,14 +57,11 @@ def check_finite(scalars: Mapping[str, float], *, step: int, state: Any = ()) ->
         listed = ", ".join(f"{name} = {value}" for name, value in bad.items())
         leaves = nonfinite_leaves(state)
         within = f"; leaves with such values: {', '.join(leaves)}" if leaves else ""
-        raise FloatingPointError(
-            f"not finite at step {step}: {listed}{within}. The last checkpoint is from "
-            "before; lower optim.lr or feedback.rate, or set optim.clip."
-        )
+        raise FloatingPointError(f"not finite at step {step}: {listed}{within}")
 
 
 def check_finite_tree(tree: Any, *, step: int) -> None:
-    """As `check_finite` for parameters: names the leaves that are not finite.
+    """As `check_finite` for a state: names the leaves that are not finite.
 
     Raises:
       FloatingPointError: names every such leaf and the step.
@@ -72,41 +72,69 @@ def check_finite_tree(tree: Any, *, step: int) -> None:
 
 
 def nonfinite_leaves(tree: Any) -> list[str]:
-    """Names of the floating-point leaves that hold a NaN or an infinity."""
+    """Names of the floating-point leaves that hold a NaN, or an array an infinity.
+
+    A single number may be infinite: a best score before there is any. Looked through
+    on the host, so that nothing is compiled for it.
+    """
     return [
         jax.tree_util.keystr(path, simple=True, separator=".")
         for path, leaf in jax.tree.leaves_with_path(tree)
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and not jnp.isfinite(leaf).all()
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and _broken(leaf)
     ]
+
+
+def _broken(leaf: Any) -> bool:
+    parts = [leaf] if isinstance(leaf, np.ndarray) else _local_parts(leaf)
+    return any(
+        np.isnan(part).any() or (part.ndim and np.isinf(part).any())
+        for part in map(np.asarray, parts)
+    )
+
+
+def _local_parts(leaf: jax.Array) -> list[Any]:
+    """What this process holds of an array, once."""
+    if leaf.is_fully_replicated:
+        return [leaf.addressable_data(0)]
+    return [shard.data for shard in leaf.addressable_shards]
 
 
 class Writer:
     """`metrics.jsonl`, always, and TensorBoard events beside it; first process only.
 
-    After a resume the rows of later steps and a torn last line are dropped, so the file
-    reads as if the run had never been interrupted. Without a step to resume from, every
-    row is of a run that is made again.
+    Args:
+      workdir: where they go.
+      resume: what `record` gave when the checkpoint was saved that the run goes on
+        from; the file is cut back to those rows, so that it reads as if the run had
+        never been interrupted. None begins an empty file.
+
+    Raises:
+      fingerprint.DamagedError: in every process, if a row is not there as it was.
     """
 
-    def __init__(self, workdir: str | pathlib.Path, *, resume_step: int | None = None):
+    def __init__(
+        self, workdir: str | pathlib.Path, *, resume: Mapping[str, Any] | None = None
+    ):
         self._file: TextIO | None = None
-        if jax.process_index() != 0:
-            return
-        from tensorboardX import SummaryWriter
-
+        self._rows = rows_lib.Rows.from_record(resume) if resume else rows_lib.Rows()
         workdir = pathlib.Path(workdir)
-        workdir.mkdir(parents=True, exist_ok=True)
-        kept = -1 if resume_step is None else resume_step
-        path = workdir / FILE
-        _cut_back(path, kept)
-        self._file = path.open("a", buffering=1, encoding="utf-8")
-        self._events = SummaryWriter(str(workdir), purge_step=kept + 1)
+        fault = self._cut_back(workdir) if jax.process_index() == 0 else ""
+        if not parallel.everywhere(not fault):
+            raise fingerprint.DamagedError(
+                fault or f"{workdir / FILE}: process 0 found it damaged"
+            )
+        if jax.process_index() == 0:
+            self._open(workdir)
 
     def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def record(self) -> dict[str, list[int]]:
+        """Steps and checksums of the rows so far; goes into the checkpoint."""
+        return self._rows.record()
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """One row; numbers that are not finite are written as text."""
@@ -116,8 +144,9 @@ class Writer:
             name: value if math.isfinite(value) else repr(value)
             for name, value in scalars.items()
         }
-        row = {"step": step, "time": time.time(), **values}
-        self._file.write(json.dumps(row) + "\n")
+        line = json.dumps({"step": step, "time": time.time(), **values}) + "\n"
+        self._file.write(line)
+        self._rows.add(step, line)
         for name, value in scalars.items():
             self._events.add_scalar(name, value, step)
 
@@ -128,23 +157,21 @@ class Writer:
             self._events.close()
             self._file = None
 
+    def _cut_back(self, workdir: pathlib.Path) -> str:
+        """What is wrong with the rows, or ""."""
+        workdir.mkdir(parents=True, exist_ok=True)
+        try:
+            self._rows.restore(workdir / FILE)
+        except fingerprint.DamagedError as error:
+            return str(error)
+        return ""
 
-def _cut_back(path: pathlib.Path, last: int) -> None:
-    """Drop rows after step `last` and rows that are not whole; all of it or nothing."""
-    if not path.exists():
-        return
-    rows = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    beside = path.with_suffix(".tmp")
-    beside.write_text("".join(row for row in rows if _step(row) <= last), "utf-8")
-    os.replace(beside, path)
+    def _open(self, workdir: pathlib.Path) -> None:
+        from tensorboardX import SummaryWriter
 
-
-def _step(row: str) -> float:
-    """The step of a row, infinity where the row cannot be read."""
-    try:
-        return float(json.loads(row)["step"]) if row.endswith("\n") else math.inf
-    except (KeyError, TypeError, ValueError):
-        return math.inf
+        self._file = (workdir / FILE).open("a", buffering=1, encoding="utf-8")
+        after = self._rows.steps[-1] + 1 if self._rows.steps else 0
+        self._events = SummaryWriter(str(workdir), purge_step=after)
 
 
 class Progress:
@@ -165,7 +192,7 @@ class Progress:
         self._begun, self._last = time.monotonic(), -math.inf
         self._silent = jax.process_index() != 0
 
-    def update(self, step: int, **shown: float) -> None:
+    def update(self, step: int, /, **shown: float) -> None:
         """Show `step` and some numbers, at most every `every` seconds."""
         now = time.monotonic()
         if self._silent or (step < self._total and now - self._last < self._wait):
@@ -173,11 +200,19 @@ class Progress:
         self._last = now
         rate = (step - self._start) / max(now - self._begun, 1e-9)
         left = _clock((self._total - step) / rate) if rate else "--:--:--"
-        numbers = "".join(f" {name}={value:.4g}" for name, value in shown.items())
-        text = f"step {step}/{self._total} {rate:.2f} it/s eta {left}{numbers}"
+        text = f"step {step}/{self._total} {rate:.2f} it/s eta {left}"
+        text = self._fitted(text, [f" {k}={v:.4g}" for k, v in shown.items()])
         end = "\n" if step >= self._total or not self._tty else ""
         self._out.write(("\r\x1b[K" if self._tty else "") + text + end)
         self._out.flush()
+
+    def _fitted(self, text: str, numbers: Sequence[str]) -> str:
+        """As many whole numbers as fit; a line that wraps cannot be rewritten."""
+        width = shutil.get_terminal_size().columns if self._tty else math.inf
+        for number in numbers:
+            if len(text) + len(number) < width:
+                text += number
+        return text
 
 
 def _clock(seconds: float) -> str:

@@ -1,5 +1,7 @@
+import functools
 import hashlib
 import pathlib
+import zipfile
 
 import numpy as np
 import pytest
@@ -29,34 +31,113 @@ def test_blob_digest_is_gits_own_hash():
     assert found == hashlib.sha256(lines.encode()).hexdigest()
 
 
+FORMS = {"a": ((500,), "i4")}
+
+
+def write_small(key):
+    arrays = {"a": np.random.default_rng(0).integers(0, 999, 500, np.int32)}
+    files.write_cache(key, arrays)
+    return arrays, files.cache_path(key)
+
+
 def test_cache_gives_back_what_was_written():
     arrays = {"a": np.arange(5, dtype=np.uint8), "b": np.array(["x", "yz"])}
     files.write_cache("written", arrays)
-    found = files.read_cache("written")
+    found = files.read_cache("written", {"a": ((5,), "u1"), "b": ((2,), "U")})
     assert found is not None and found.keys() == arrays.keys()
     for name, values in arrays.items():
         np.testing.assert_array_equal(found[name], values)
-    assert files.read_cache("absent") is None
+    assert files.read_cache("absent", {}) is None
 
 
-@pytest.mark.parametrize("keep", [0, 10, -40], ids=["empty", "head", "cut"])
-def test_damaged_cache_is_reported_and_ignored(keep):
-    key = f"damaged{keep}"
-    files.write_cache(key, {"a": np.arange(500)})
-    path = files.cache_path(key)
+def _cut(path, arrays, keep):
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.warns(UserWarning, match="damaged cache"):
-        assert files.read_cache(key) is None
 
 
-def test_flipped_byte_in_cache_is_reported():
-    files.write_cache("flipped", {"a": np.random.default_rng(0).bytes(999)})
-    path = files.cache_path("flipped")
+def _flipped(path, arrays):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.warns(UserWarning, match="damaged cache"):
-        assert files.read_cache("flipped") is None
+
+
+def _no_digest(path, arrays):
+    np.savez_compressed(path, **arrays)
+
+
+def _no_zip(path, arrays):
+    with path.open("wb") as file:
+        np.save(file, arrays["a"])
+
+
+def _text(path, arrays):
+    path.write_text("not a cache")
+
+
+def _objects(path, arrays):
+    np.savez(path, a=np.array([{}], object))
+
+
+def _other_packing(path, arrays):
+    """A member in a compression that Python does not know."""
+    content = path.read_bytes()
+    deflated = zipfile.ZIP_DEFLATED.to_bytes(2, "little")
+    path.write_bytes(content.replace(b"\0\0" + deflated, b"\0\0\x61\0"))
+
+
+def _of_another_key(path, arrays):
+    files.write_cache("another key", arrays)
+    path.write_bytes(files.cache_path("another key").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        (functools.partial(_cut, keep=0), "not a readable npz"),
+        (functools.partial(_cut, keep=10), "not a readable npz"),
+        (functools.partial(_cut, keep=-40), "not a readable npz"),
+        (_flipped, "not a readable npz"),
+        (_no_zip, "not a readable npz"),
+        (_text, "not a readable npz"),
+        (_objects, "not a readable npz"),
+        (_other_packing, "not a readable npz"),
+        (_no_digest, "its content is not what was written"),
+        (_of_another_key, "its content is not what was written"),
+    ],
+)
+def test_a_cache_that_is_not_as_written_is_reported_and_ignored(damage, cause):
+    arrays, path = write_small("damaged")
+    damage(path, arrays)
+    with pytest.warns(UserWarning, match=f"damaged cache, made anew .{cause}"):
+        assert files.read_cache("damaged", FORMS) is None
+
+
+@pytest.mark.parametrize("form", [((250, 2), "i4"), ((500,), "f4")])
+def test_a_cache_of_other_form_is_not_used(form):
+    write_small("form")
+    with pytest.warns(UserWarning, match=r"'a': .* belong"):
+        assert files.read_cache("form", {"a": form}) is None
+    assert files.read_cache("form", FORMS) is not None
+
+
+def test_encrypted_and_strangely_packed_zips_are_named(tmp_path, write_zip):
+    path = tmp_path / "omniglot" / "images.zip"
+    path.parent.mkdir()
+    write_zip(path, {"a.png": b"x" * 99})
+    plain = path.read_bytes()
+    local, central = plain.index(b"PK\3\4"), plain.index(b"PK\1\2")
+    for offset, value in ((6, 1), (8, 97)):  # flags: encrypted; method: not one known
+        changed = bytearray(plain)
+        changed[local + offset] = changed[central + offset + 2] = value
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match=r"images.zip: not a readable zip .*fetch"):
+            files.read_zip(path, ".png")
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.zip").write_bytes(b"")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(ValueError, match="a.zip: may not be read; change"):
+        files.require("omniglot", ["a.zip"], directory=tmp_path, offline="glyphs")
 
 
 def test_failed_write_leaves_the_old_file_and_no_other(tmp_path):

@@ -45,6 +45,35 @@ def test_second_load_comes_from_the_cache(small_omniglot, monkeypatch):
     np.testing.assert_array_equal(omniglot.load(small_omniglot).images, first.images)
 
 
+def _reversed(images):
+    return images[::-1]
+
+
+def _floats(images):
+    return images.astype(np.float32)
+
+
+def _flat(images):
+    return images.reshape(80, 28, 28)
+
+
+def _black(images):
+    return np.zeros_like(images)
+
+
+@pytest.mark.parametrize("change", [_reversed, _floats, _flat, _black])
+def test_a_cache_of_other_images_is_not_believed(small_omniglot, change):
+    first = omniglot.load(small_omniglot)
+    path = omniglot.cache_path(small_omniglot)
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    np.savez(path, **{**arrays, "images": change(arrays["images"])})
+    with pytest.warns(UserWarning, match="damaged cache, made anew"):
+        again = omniglot.load(small_omniglot)
+    np.testing.assert_array_equal(again.images, first.images)
+    assert again.images.dtype == np.uint8
+
+
 def test_missing_zip_says_what_to_do_at_once(small_omniglot):
     (small_omniglot / "images_evaluation.zip").unlink()
     start = time.monotonic()

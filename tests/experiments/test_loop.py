@@ -7,7 +7,7 @@ import json
 import jax.numpy as jnp
 import pytest
 
-from experiments import loop
+from experiments.common import loop
 
 PLAN = loop.Plan(
     steps=12, steps_per_call=1, log_every=2, validate_every=4, checkpoint_every=3,

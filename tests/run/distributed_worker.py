@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nmn_jax import checkpoint, metrics, parallel, preemption
+from nmn_jax.run import checkpoint, metrics, parallel, preemption
 
 ROWS = 8
 
@@ -55,14 +55,15 @@ def main(workdir: pathlib.Path, steps: int, pause: float) -> None:
     ):
         restored = saved.restore_latest(state)
         state, done = (restored.state, restored.step) if restored else (state, 0)
-        with metrics.Writer(workdir, resume_step=done if restored else None) as writer:
+        rows = restored.extra["rows"] if restored else None
+        with metrics.Writer(workdir, resume=rows) as writer:
             for step in range(done + 1, steps + 1):
                 rows = parallel.shard_batch(mesh, batch(step)[mine])
                 state, measured = advance(state, rows)
                 writer.write(step, metrics.host_scalars(measured))
                 time.sleep(pause)
                 if taken.requested(step) or step == steps:
-                    saved.save(step, state, extra={"processes": jax.process_count()})
+                    saved.save(step, state, extra={"rows": writer.record()})
                     if step < steps:
                         saved.wait()
                         sys.exit(preemption.EXIT_CODE)

@@ -1,6 +1,7 @@
 """Checkpoints: what was saved comes back to the bit, and damage is never restored."""
 
 import json
+import os
 import pathlib
 import shutil
 import statistics
@@ -15,7 +16,7 @@ import numpy as np
 import optax
 import pytest
 
-from nmn_jax import checkpoint, fingerprint, parallel
+from nmn_jax.run import checkpoint, fingerprint, parallel
 
 # Orbax closes its event loop under its own feet when a file is damaged.
 pytestmark = pytest.mark.filterwarnings(
@@ -153,6 +154,31 @@ def edit_the_record(step: pathlib.Path) -> None:
     path.write_text(path.read_text().replace('"seen": 2', '"seen": 9'))
 
 
+def delete_the_array_metadata(step: pathlib.Path) -> None:
+    """All is readable, but a typed key comes back as plain numbers."""
+    (step / "state" / "array_metadatas" / "process_0").unlink()
+
+
+def copy_the_one_before(step: pathlib.Path) -> None:
+    shutil.rmtree(step)
+    shutil.copytree(step.with_name("1"), step)
+
+
+def replace_by_a_file(step: pathlib.Path) -> None:
+    shutil.rmtree(step)
+    step.write_text("not a folder")
+
+
+def replace_by_a_link_to_nothing(step: pathlib.Path) -> None:
+    shutil.rmtree(step)
+    step.symlink_to("nowhere")
+
+
+def empty(step: pathlib.Path) -> None:
+    shutil.rmtree(step)
+    step.mkdir()
+
+
 def other_checksum(step: pathlib.Path) -> None:
     """As silent corruption looks: all is readable, the values are not the same."""
     path = step / "record" / "metadata"
@@ -172,6 +198,11 @@ DAMAGES = [
     (garble_the_record, "step 2: record cannot be read"),
     (edit_the_record, "step 2: the record beside the state has a wrong checksum"),
     (other_checksum, "step 2: wrong checksum of params.kernel"),
+    (delete_the_array_metadata, "step 2: key was read as uint32[2], which is not what"),
+    (copy_the_one_before, "step 2: it holds step 1 under this name"),
+    (replace_by_a_file, "step 2: a file or a link to nothing, where a folder"),
+    (replace_by_a_link_to_nothing, "step 2: a file or a link to nothing"),
+    (empty, "step 2: record cannot be read"),
 ]
 
 
@@ -190,7 +221,7 @@ def test_damage_is_named_and_the_one_before_is_used(tmp_path, damage, named):
         assert restored.extra == {"seen": 1}
         assert_same(restored.state, make_state(1))
         # What was damaged is kept under another name, and its step can come again.
-        assert (tmp_path / "damaged-2").is_dir()
+        assert os.path.lexists(tmp_path / "damaged-2")
         saved.save(2, make_state(2), wait=True)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -306,6 +337,30 @@ def test_shards_come_back_on_any_mesh(tmp_path):
     assert alone["rows"].sharding.device_set == rows.sharding.device_set
     assert_same(spread, state)
     assert_same(alone, {"rows": rows, "key": jax.random.key(5)})
+
+
+def test_the_best_is_not_a_copy_under_another_name(tmp_path):
+    with checkpoint.Checkpoints(tmp_path, metric="accuracy") as saved:
+        saved.save(1, make_state(1), metrics={"accuracy": 0.9})
+        saved.save(2, make_state(2), metrics={"accuracy": 0.1})
+    shutil.copytree(tmp_path / "1", tmp_path / "3")
+    with checkpoint.Checkpoints(tmp_path, metric="accuracy") as saved:
+        with pytest.warns(UserWarning, match="step 3: it holds step 1"):
+            assert saved.restore_latest(make_state()).step == 2
+        assert saved.best_step() == 1
+
+
+def test_a_folder_that_is_a_file_is_an_error(tmp_path):
+    (tmp_path / "checkpoints").write_text("mine")
+    with pytest.raises(ValueError, match=r"checkpoints=.* this is a file, where a fo"):
+        checkpoint.Checkpoints(tmp_path / "checkpoints")
+
+
+def test_what_several_processes_cannot_save_is_named_with_the_way_out(monkeypatch):
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    leaves = fingerprint.flatten({"params": {"kernel": jnp.ones(3)}})
+    with pytest.raises(ValueError, match=r"params\.kernel: on the .* parallel.replic"):
+        fingerprint.check_global(leaves)
 
 
 def test_leaves_that_are_no_arrays_are_refused(tmp_path):

@@ -3,11 +3,13 @@
 import io
 import json
 import math
+import warnings
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from nmn_jax.run import metrics
+from nmn_jax.run import fingerprint, metrics
 
 
 def read(path) -> list[dict]:
@@ -26,23 +28,83 @@ def test_rows_are_json_also_where_numbers_are_not_finite(tmp_path):
     assert len(list((tmp_path / "run").glob("events.*"))) == 1
 
 
-def test_after_a_resume_the_file_reads_as_if_never_interrupted(tmp_path):
-    with metrics.Writer(tmp_path) as writer:
-        for step in range(1, 6):
+def write_rows(path, count=5, note=3) -> dict:
+    """Rows of steps 1 to `count`; what was noted of them after `note`."""
+    with metrics.Writer(path) as writer:
+        for step in range(1, count + 1):
             writer.write(step, {"loss": float(step)})
+            if step == note:
+                noted = json.loads(json.dumps(writer.record()))
+    return noted
+
+
+def test_after_a_resume_the_file_reads_as_if_never_interrupted(tmp_path):
+    noted = write_rows(tmp_path)
     with (tmp_path / metrics.FILE).open("a") as file:
         file.write('{"step": 6, "lo')
-    with metrics.Writer(tmp_path, resume_step=3) as writer:
-        writer.write(4, {"loss": 40.0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with metrics.Writer(tmp_path, resume=noted) as writer:
+            writer.write(4, {"loss": 40.0})
     found = [(row["step"], row["loss"]) for row in read(tmp_path)]
     assert found == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 40.0)]
+    assert writer.record()["steps"] == [1, 2, 3, 4]
 
 
-def test_rows_that_cannot_be_read_are_dropped(tmp_path):
-    rows = ['{"step": 1, "a": 1.0}', "\0\0\0", '{"a": 1}', "7", '{"step": 2, "a": 2.0}']
-    (tmp_path / metrics.FILE).write_text("\n".join(rows) + "\n")
-    metrics.Writer(tmp_path, resume_step=5).close()
-    assert [row["step"] for row in read(tmp_path)] == [1, 2]
+DOUBLED = [0, 1, 1, 2, 3, 4]
+SWAPPED = [0, 2, 1, 3, 4]
+
+
+@pytest.mark.parametrize("order", [DOUBLED, SWAPPED, [0, 3, 1, 2]])
+def test_rows_that_are_all_there_are_put_in_order_and_it_is_said(tmp_path, order):
+    noted = write_rows(tmp_path)
+    path = tmp_path / metrics.FILE
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[place] for place in order))
+    with pytest.warns(UserWarning, match=r"metrics.jsonl: row [23] \(step \d\) is dou"):
+        metrics.Writer(tmp_path, resume=noted).close()
+    assert path.read_text() == "".join(lines[:3])
+
+
+def lose(lines):
+    return lines[:1] + lines[2:]
+
+
+def alter(lines):
+    return [lines[0], lines[1].replace("2.0", "7.0"), *lines[2:]]
+
+
+def tear(lines):
+    return [lines[0], lines[1][:9]]
+
+
+def garble(lines):
+    return [lines[0], "\0" * len(lines[1]), *lines[2:]]
+
+
+@pytest.mark.parametrize("damage", [lose, alter, tear, garble])
+def test_a_row_that_is_not_there_as_written_is_an_error(tmp_path, damage):
+    noted = write_rows(tmp_path)
+    path = tmp_path / metrics.FILE
+    path.write_text("".join(damage(path.read_text().splitlines(keepends=True))))
+    before = path.read_bytes()
+    with pytest.raises(fingerprint.DamagedError) as said:
+        metrics.Writer(tmp_path, resume=noted)
+    assert f"{path}: row 2 of 3 (step 2) was lost or altered" in str(said.value)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [lambda p: p.unlink(), lambda p: p.write_text("")])
+def test_a_file_that_is_gone_or_empty_is_an_error(tmp_path, damage):
+    noted = write_rows(tmp_path)
+    damage(tmp_path / metrics.FILE)
+    with pytest.raises(fingerprint.DamagedError, match=r"row 1 of 3 .* is missing sin"):
+        metrics.Writer(tmp_path, resume=noted)
+
+
+def test_a_resume_before_the_first_row_needs_none(tmp_path):
+    metrics.Writer(tmp_path, resume=metrics.Writer(tmp_path).record()).close()
+    assert read(tmp_path) == []
 
 
 def test_a_run_made_anew_starts_an_empty_file(tmp_path):
@@ -83,6 +145,9 @@ def test_the_alarm_names_metric_leaf_and_step():
     with pytest.raises(FloatingPointError, match=r"step 4: encoder\.kernel$"):
         metrics.check_finite_tree(state, step=4)
     metrics.check_finite_tree({"half": jnp.ones(2, jnp.bfloat16)}, step=1)
+    half = {"half": jnp.array([1, jnp.inf], jnp.bfloat16), "host": np.array(np.nan)}
+    assert metrics.nonfinite_leaves(half) == ["half", "host"]
+    metrics.check_finite_tree({"best": jnp.float32(-jnp.inf)}, step=1)
 
 
 class Clock:
@@ -133,3 +198,14 @@ def test_on_a_terminal_one_line_is_rewritten(monkeypatch):
         progress.update(step)
     assert out.getvalue().count("\r\x1b[K") == 2
     assert out.getvalue().count("\n") == 1
+
+
+def test_names_are_whole_and_a_line_never_wraps(monkeypatch):
+    shown = {"validation/accuracy": 0.5, "validation/rare_accuracy": 0.25}
+    plain, terminal = io.StringIO(), Terminal()
+    metrics.Progress(1, out=plain).update(1, **shown)
+    assert "validation/accuracy=0.5 validation/rare_accuracy=0.25" in plain.getvalue()
+    monkeypatch.setenv("COLUMNS", "70")
+    metrics.Progress(1, out=terminal).update(1, **shown)
+    (line,) = terminal.getvalue().removeprefix("\r\x1b[K").splitlines()
+    assert line.endswith("validation/accuracy=0.5") and len(line) < 70

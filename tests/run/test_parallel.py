@@ -9,15 +9,15 @@ import subprocess
 import sys
 import time
 
-import distributed_worker
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from run import distributed_worker
 
-from nmn_jax import parallel, preemption
+from nmn_jax.run import parallel, preemption
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def test_the_mesh_has_all_devices_on_one_automatic_axis():
@@ -59,6 +59,35 @@ def test_what_cannot_be_shared_out_evenly_is_an_error_with_both_numbers():
         parallel.shard_batch(mesh, np.ones((12, 2)))
 
 
+@pytest.mark.parametrize(("count", "padded"), [(0, 0), (1, 8), (8, 8), (9, 16)])
+def test_a_count_is_rounded_up_to_the_devices(count, padded):
+    assert parallel.pad_to_devices(parallel.make_mesh(), count) == padded
+
+
+def test_rows_are_spread_over_all_devices_and_filled_up_with_the_last():
+    mesh = parallel.make_mesh()
+    tree = {"x": np.arange(20.0).reshape(10, 2), "key": jax.random.split(
+        jax.random.key(1), 10)}  # fmt: skip
+    split = parallel.spread(mesh, tree)
+    assert {s.data.shape for s in split["x"].addressable_shards} == {(2, 2)}
+    assert len(split["key"].sharding.device_set) == 8
+    whole = parallel.host_value(split["x"])
+    np.testing.assert_array_equal(whole[:10], tree["x"])
+    np.testing.assert_array_equal(whole[10:], np.tile(tree["x"][9], (6, 1)))
+    bits = jax.vmap(jax.random.bits)
+    assert (bits(split["key"])[:10] == bits(tree["key"])).all()
+
+
+def test_a_settled_state_has_no_weak_types_and_keeps_its_place():
+    mesh = parallel.make_mesh()
+    whole = parallel.replicate(mesh, jnp.ones(3))
+    state = {"best": jnp.asarray(-1.0), "whole": whole, "key": jax.random.key(0)}
+    assert state["best"].weak_type
+    settled = parallel.settle(state)
+    assert not settled["best"].weak_type and settled["best"] == -1.0
+    assert settled["whole"] is whole and settled["key"] is state["key"]
+
+
 @pytest.fixture
 def no_cluster(monkeypatch):
     for name in parallel.ENVIRONMENTS:
@@ -67,7 +96,7 @@ def no_cluster(monkeypatch):
 
 @pytest.mark.usefixtures("no_cluster")
 def test_without_peers_one_process_goes_on_alone(monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise AssertionError("jax.distributed was started")
 
     monkeypatch.setattr("jax.distributed.initialize", refuse)
@@ -78,7 +107,7 @@ def test_without_peers_one_process_goes_on_alone(monkeypatch):
 @pytest.mark.usefixtures("no_cluster")
 @pytest.mark.parametrize("message", parallel.ALONE)
 def test_a_cluster_that_has_no_step_for_this_process_means_alone(monkeypatch, message):
-    def find_nothing(*_):
+    def find_nothing(*_, **__):
         raise ValueError(f"pod x {message}.")
 
     monkeypatch.setattr("jax.distributed.initialize", find_nothing)
@@ -90,7 +119,7 @@ def test_a_cluster_that_has_no_step_for_this_process_means_alone(monkeypatch, me
 
 @pytest.mark.usefixtures("no_cluster")
 def test_peers_that_cannot_be_reached_are_an_error(monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("Kubernetes API Error: 403")
 
     monkeypatch.setattr("jax.distributed.initialize", fail)
@@ -101,6 +130,62 @@ def test_peers_that_cannot_be_reached_are_an_error(monkeypatch):
         parallel.initialize("yes")
     with pytest.raises(ValueError, match="processes=None, process=1: give all three"):
         parallel.initialize(coordinator="h:1", process=1)
+
+
+@pytest.mark.usefixtures("no_cluster")
+@pytest.mark.parametrize("address", ["here", "here:", ":80", "here:x", "here:70000"])
+def test_an_address_without_a_port_is_refused_at_once(address):
+    with pytest.raises(ValueError, match=f"coordinator='{address}': give host:port"):
+        parallel.initialize(coordinator=address, processes=2, process=1)
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_numbers_of_processes_have_to_fit():
+    with pytest.raises(ValueError, match=r"process=2: processes are numbered from 0"):
+        parallel.initialize(coordinator="here:80", processes=2, process=2)
+    with pytest.raises(ValueError, match="timeout=nan: give a positive number"):
+        parallel.initialize(timeout=float("nan"))
+
+
+LONELY = """
+import sys
+from nmn_jax.run import parallel
+try:
+    parallel.initialize(
+        coordinator=sys.argv[1], processes=2, process=int(sys.argv[2]), timeout=0.5
+    )
+except ValueError as error:
+    sys.exit(f"error: {error}")
+"""
+
+
+def said_alone(program: str, *arguments: str, **environment: str) -> list[str]:
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert ran.returncode == 1, ran.stderr
+    return ran.stderr.splitlines()
+
+
+def test_a_coordinator_that_is_not_there_is_one_line_after_the_time_given():
+    address = f"127.0.0.1:{free_port()}"
+    (line,) = said_alone(LONELY, address, "1")
+    assert line.startswith(
+        "error: the processes of this job did not meet at the coordinator "
+        f"{address} within 0.5 s;"
+    )
+
+
+def test_a_backend_that_is_not_there_is_one_line():
+    program = (
+        "import sys\nfrom nmn_jax.run import parallel\ntry:\n    parallel.initialize()"
+        "\nexcept ValueError as error:\n    sys.exit(f'error: {error}')"
+    )
+    (line,) = said_alone(program, JAX_PLATFORMS="abacus")
+    assert line.startswith("error: JAX_PLATFORMS='abacus': jax could not start it (")
+    assert line.endswith("or set it to cpu")
 
 
 def free_port() -> int:
@@ -114,7 +199,7 @@ def start_two(workdir: pathlib.Path, steps: int, pause: float) -> list:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("XLA_FLAGS", None)
     at = f"127.0.0.1:{free_port()}"
-    worker = str(ROOT / "tests" / "distributed_worker.py")
+    worker = str(ROOT / "tests" / "run" / "distributed_worker.py")
     return [
         subprocess.Popen(
             [sys.executable, worker, at, "2", str(i), str(workdir), str(steps),
