@@ -1,29 +1,63 @@
 """Redraw every picture and table from files alone.
 
-python -m experiments.report runs/mine              # pictures of a run
-python -m experiments.report results --readme README.md --figures results/figures
+    python -m experiments.report runs/mine            # pictures of a run
+    python -m experiments.report results              # tables on the terminal
+    python -m experiments.report results --readme     # the pages: results/README.md,
+                                                      # its figures, README's table
+
+Every folder of a benchmark may have a `report.py` with
+
+- `sections(results) -> list[tables.Section]`, its part of the report;
+- `draw_run(workdir, result, folder)`, pictures of one run into `folder`;
+
+and, if it likes,
+
+- `summary(results) -> str`, its table for the README;
+- `draw_study(results, folder)`, pictures of many runs.
+
+They are found by name; no benchmark is known here.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
-import json
 import os
 import pathlib
 import sys
+from collections import defaultdict
+from types import ModuleType
 
-import numpy as np
-
-from experiments import plots, rare_plots, rare_tables, tables
+from experiments.common import results as results_lib
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+PREFACE = """# Results
+
+Written by `python -m experiments.report results --readme`; every row is made of the
+JSON files beside this page, each with its config, commit and command.
+± is half of a 95 % interval: Student's over seeds where there are several, otherwise
+over the examples of the one run.
+"""
+
+
+def benchmarks(part: str) -> dict[str, ModuleType]:
+    """`experiments.<benchmark>.<part>` of every benchmark that has it, by its name."""
+    names = sorted(path.parent.name for path in HERE.glob(f"*/{part}.py"))
+    return {
+        name: importlib.import_module(f"experiments.{name}.{part}") for name in names
+    }
 
 
 def draw_run(workdir: pathlib.Path) -> list[pathlib.Path]:
     """Pictures of one run into `figures/` below it; their paths.
 
     Without matplotlib nothing is drawn, and a line says how to do it later.
+
+    Raises:
+      ValueError: if there is no result of a benchmark that can draw.
     """
     if importlib.util.find_spec("matplotlib") is None:
         print(
@@ -32,63 +66,62 @@ def draw_run(workdir: pathlib.Path) -> list[pathlib.Path]:
             file=sys.stderr,
         )
         return []
+    result = results_lib.read(workdir / "result.json")
+    known = benchmarks("report")
+    if result["experiment"] not in known:
+        raise ValueError(
+            f"{workdir} is a run of {result['experiment']!r}, which draws nothing; "
+            f"known are {', '.join(sorted(known))}"
+        )
     folder = workdir / "figures"
-    result = json.loads((workdir / "result.json").read_text())
-    DRAWERS.get(result["experiment"], _draw_episodes)(result, workdir, folder)
+    known[result["experiment"]].draw_run(workdir, result, folder)
     return sorted(folder.glob("*.png"))
 
 
-def _draw_stream(result: dict, workdir: pathlib.Path, folder: pathlib.Path) -> None:
-    del workdir
-    rare_plots.draw_run(result, folder)
+def by_experiment(found: list[dict]) -> dict[str, list[dict]]:
+    """Results by benchmark."""
+    parted = defaultdict(list)
+    for each in found:
+        parted[each["experiment"]].append(each)
+    return dict(sorted(parted.items()))
 
 
-def _draw_episodes(result: dict, workdir: pathlib.Path, folder: pathlib.Path) -> None:
-    found = plots.rows(workdir)
-    seen = dict(np.load(workdir / "evidence.npz"))
-    plots.learning_curve(found, result, folder / "learning_curve.png")
-    plots.episodes(seen, folder / "episodes.png")
-    if "query_weights" in seen:
-        plots.addressing(seen, folder / "addressing.png")
-        plots.synthetic(found, result, folder / "synthetic.png")
+def whole(found: list[dict], folder: pathlib.Path | None = None) -> str:
+    """All sections as Markdown, with the figures that lie below `folder`."""
+    known = benchmarks("report")
+    parts = [PREFACE]
+    for name, results in by_experiment(found).items():
+        if name not in known:
+            continue
+        for section in known[name].sections(results):
+            parts.append(f"## {section.title}\n\n{section.text}\n")
+        for picture in sorted(
+            (folder / name / "figures").glob("*.png") if folder else ()
+        ):
+            title = picture.stem.replace("_", " ")
+            parts.append(f"![{title}]({name}/figures/{picture.name})\n")
+    return "\n".join(parts)
 
 
-DRAWERS = {"rare_classes": _draw_stream}
+def summaries(found: list[dict]) -> str:
+    """The small tables that benchmarks offer for the README."""
+    known = benchmarks("report")
+    told = [
+        known[name].summary(results)
+        for name, results in by_experiment(found).items()
+        if hasattr(known.get(name), "summary")
+    ]
+    return "\n\n".join(filter(None, told)) + "\n"
 
 
-def all_tables(found: list[dict]) -> str:
-    """Everything the README shows, from results alone."""
-    rare = [each for each in found if each["experiment"] == "rare_classes"]
-    episodes = [each for each in found if each not in rare]
-    plain = [each for each in episodes if not each.get("study")]
-    parts = [tables.accuracies(plain)] if plain else []
-    parts.append(tables.published())
-    if len(plain) < len(episodes):
-        parts.append("**The effect of synthetic gradients** (same small budget)")
-        parts.append(tables.sg_effect(episodes))
-    if rare:
-        parts.append(rare_tables.everything(rare))
-    return "\n\n".join(parts) + "\n"
-
-
-def draw_study(found: list[dict], folder: pathlib.Path) -> list[pathlib.Path]:
-    """Figures 6 and 7 over all seeds of the rare-class results; their paths.
-
-    Raises:
-      ValueError: if there are no such results.
-    """
-    groups = rare_tables.grouped(
-        [each for each in found if each["experiment"] == "rare_classes"]
-    )
-    if not groups:
-        raise ValueError("no rare-class results to draw: run `experiments.sweep rare`")
-    parts = rare_tables.parted(groups)
-    plain = parts.get(rare_tables.VARIANTS, {})
-    heard = {k: v for k, v in plain.items() if all(each["gradients"] for each in v)}
-    if heard:
-        rare_plots.magnitudes(heard, folder / "rare_gradients.png")
-    rare_plots.accuracy(parts, folder / "rare_accuracy.png")
-    return sorted(folder.glob("rare_*.png"))
+def draw_studies(found: list[dict], folder: pathlib.Path) -> list[pathlib.Path]:
+    """Pictures of studies into `<benchmark>/figures` below `folder`; their paths."""
+    known, drawn = benchmarks("report"), []
+    for name, results in by_experiment(found).items():
+        if hasattr(known.get(name), "draw_study"):
+            known[name].draw_study(results, folder / name / "figures")
+            drawn += sorted((folder / name / "figures").glob("*.png"))
+    return drawn
 
 
 def fill_readme(text: str, content: str) -> str:
@@ -104,37 +137,59 @@ def fill_readme(text: str, content: str) -> str:
     return f"{before}{BEGIN}\n{content}{END}{after}"
 
 
+def publish(folder: pathlib.Path, readme: pathlib.Path) -> list[pathlib.Path]:
+    """Draw the studies of a folder of results, write its page, fill the README's table.
+
+    Returns what was written.
+
+    Raises:
+      ValueError: if the folder holds something else than results, or the README has no
+        place for the table.
+    """
+    found = results_lib.load([folder])
+    filled = fill_readme(readme.read_text(encoding="utf-8"), summaries(found))
+    drawn = draw_studies(found, folder)
+    _write(folder / "README.md", whole(found, folder))
+    _write(readme, filled)
+    return [*drawn, folder / "README.md", readme]
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    beside = path.with_suffix(f".{os.getpid()}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
 def main() -> None:
-    """Pictures for run folders, tables for everything else."""
+    """Pictures for folders of runs, tables for everything else."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("paths", nargs="+", type=pathlib.Path)
-    parser.add_argument("--readme", type=pathlib.Path, help="file to put tables into")
     parser.add_argument(
-        "--figures", type=pathlib.Path, help="folder for the figures of studies"
+        "paths", nargs="+", type=pathlib.Path, help="runs, results or folders of them"
     )
+    parser.add_argument(
+        "--readme", nargs="?", type=pathlib.Path, const=ROOT / "README.md",
+        help="write the pages of a folder of results; the file with the small table",
+    )  # fmt: skip
     given = parser.parse_args()
     try:
-        runs = [path for path in given.paths if (path / "metrics.jsonl").exists()]
-        for run in runs:
-            for picture in draw_run(run):
-                print(picture)
-        others = [path for path in given.paths if path not in runs]
-        results = tables.load(
-            [*others, *(run / "result.json" for run in runs if not others)]
-        )
-        content = all_tables(results)
-        if given.figures:
-            for picture in draw_study(results, given.figures):
-                print(picture)
-        if given.readme:
-            filled = fill_readme(given.readme.read_text(), content)
-            beside = given.readme.with_suffix(".tmp")
-            beside.write_text(filled)
-            os.replace(beside, given.readme)
-        else:
-            print(content)
-    except (ValueError, FileNotFoundError) as error:
+        _report(given.paths, given.readme)
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+
+
+def _report(paths: list[pathlib.Path], readme: pathlib.Path | None) -> None:
+    runs = [path for path in paths if (path / "metrics.jsonl").exists()]
+    others = [path for path in paths if path not in runs]
+    for run in runs:
+        for picture in draw_run(run):
+            print(picture)
+    if readme:
+        if len(others) != 1 or not others[0].is_dir():
+            raise ValueError("--readme needs one folder of results, e.g. `results`")
+        for path in publish(others[0], readme):
+            print(path)
+    elif others:
+        print(whole(results_lib.load(others)))
 
 
 if __name__ == "__main__":

@@ -1,174 +1,164 @@
 """Studies: many runs, one command, results left alone that are already there.
 
-    python -m experiments.sweep sg_effect --results=results --jobs=2
+    python -m experiments.sweep sg_effect --jobs=2
+    python -m experiments.sweep sg_effect --only=shuffled,oracle_step --again
 
-Every run is one command of an experiment, printed before it starts, so
-any row of a table can be made again alone. A run that was interrupted resumes.
+Every run is one command of an experiment, printed before it starts, so any row of a
+table can be made again alone. A run that was interrupted resumes. Studies are the
+generators in the `STUDIES` of a benchmark's `study.py`; none is known here.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent import futures
 from typing import NamedTuple
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from experiments import report
 
-# Uses of synthetic gradients, and the controls that decide whether an effect is real.
-VARIANTS = (
-    ("off", "none"),
-    ("decoupled", "none"),
-    ("fast", "none"),
-    ("both", "none"),
-    ("both", "zeroed"),
-    ("both", "oracle"),
-    ("both", "shuffled"),
-    ("off", "double_rate"),
-)
-SMALL_BUDGET = (
-    "--config.train.steps=600",
-    "--config.train.episodes=8",
-    "--config.train.queries=2",
-    "--config.train.validate_every=200",
-    "--config.train.checkpoint_every=300",
-    "--config.eval.validation_episodes=100",
-    "--config.eval.queries=5",
-    "--config.study=sg_effect",
-)
-
-
-def sg_effect() -> Iterator[tuple[str, ...]]:
-    """What synthetic gradients do: presets and label inputs at one small budget."""
-    columns = (
-        ("recommended", "none", 2),
-        ("recommended", "write", 1),
-        ("paper_fast_lr", "none", 1),
-    )
-    for seed, (preset, label, shown), (sg, control) in itertools.product(
-        (0, 1), columns, VARIANTS
-    ):
-        yield (
-            "--config=5way1shot", f"--config.preset={preset}",
-            f"--config.model.label_input={label}",
-            f"--config.model.presentations={shown}",
-            f"--config.sg={sg}", f"--config.control={control}",
-            f"--config.seed={seed}", *SMALL_BUDGET,
-        )  # fmt: skip
-
-
-def settings() -> Iterator[tuple[str, ...]]:
-    """The paper's four settings, `recommended` and the yardstick, three seeds."""
-    for seed, ways, shots in itertools.product((0, 1, 2), (5, 20), (1, 5)):
-        for method in ("nmn", "prototype"):
-            yield (
-                f"--config={ways}way{shots}shot", f"--config.method={method}",
-                f"--config.seed={seed}",
-            )  # fmt: skip
-
-
-def rare() -> Iterator[tuple[str, ...]]:
-    """Rare classes on MNIST: every use of synthetic gradients, controls, yardsticks.
-
-    Seeds are the outer loop, so that an interrupted study has some of everything; the
-    paper's own memory, and one whose slow weights all but rest, come last.
-    """
-    replay, rest = "--config.stream.replayed=10", "--config.optim.lr=1e-7"
-    first = [
-        *(("nmn", "recommended", sg, control, ()) for sg, control in VARIANTS),
-        *(("nmn", "recommended", sg, "none", (replay,)) for sg in ("off", "both")),
-        *(("cnn", "recommended", "off", "none", more) for more in ((), (replay,))),
-    ]
-    last = [
-        *(("nmn", "paper_fast_lr", sg, "none", ()) for sg in ("off", "both")),
-        ("nmn", "recommended", "off", "none", (rest,)),
-    ]
-    for kinds in (first, last):
-        for seed, kind in itertools.product(range(5), kinds):
-            method, preset, sg, control, more = kind
-            yield (
-                "--config=mnist", f"--config.method={method}",
-                f"--config.preset={preset}", f"--config.sg={sg}",
-                f"--config.control={control}", f"--config.seed={seed}",
-                "--config.study=rare", "--config.eval.images=250", *more,
-            )  # fmt: skip
+ROOT = report.ROOT
+Flags = tuple[str, ...]
 
 
 class Study(NamedTuple):
-    """The experiment whose command runs, and the flags of every run."""
+    """A study, the experiment whose command runs, and the flags of every run."""
 
+    name: str
     experiment: str
-    runs: Callable[[], Iterator[tuple[str, ...]]]
+    runs: Callable[[], Iterator[Flags]]
+
+    def queue(self, only: Collection[str] = ()) -> list[Flags]:
+        """Flags of every run; with `only`, of those that give any of these values.
+
+        Raises:
+          ValueError: if `only` leaves nothing, or names a value that no run has.
+        """
+        label = f"--config.study={self.name}"
+        queue = [(*flags, label) for flags in self.runs()]
+        for value in only:
+            if not any(value in values(flags) for flags in queue):
+                known = sorted({each for flags in queue for each in values(flags)})
+                raise ValueError(
+                    f"--only={value}: no run of {self.name} has this value; there are "
+                    f"{', '.join(known)}"
+                )
+        return [flags for flags in queue if not only or set(only) & values(flags)]
 
 
-STUDIES = {
-    "sg_effect": Study("omniglot", sg_effect),
-    "settings": Study("omniglot", settings),
-    "rare": Study("rare_classes", rare),
-}
+def values(flags: Flags) -> set[str]:
+    """The values of all flags."""
+    return {flag.partition("=")[2] for flag in flags}
 
 
-def name_of(flags: Iterable[str]) -> str:
-    """A file name for a run: its flags that differ within a study."""
-    told = (
-        "preset", "label_input", "sg", "control", "method", "replayed", "lr", "seed",
-    )  # fmt: skip
-    parts = [flag.split("=")[1] for flag in flags if flag.split("=")[0] == "--config"]
+def studies() -> dict[str, Study]:
+    """Every study of every benchmark, by name."""
+    return {
+        name: Study(name, experiment, runs)
+        for experiment, module in report.benchmarks("study").items()
+        for name, runs in module.STUDIES.items()
+    }
+
+
+def name_of(flags: Flags) -> str:
+    """A file name for a run: its variant, and its flags as `name-value`.
+
+    Budgets are the same for a whole study and are left out.
+    """
+    parts = []
     for flag in flags:
-        key, value = flag.split("=")
-        if key.split(".")[-1] in told and key != "--config":
-            parts.append(f"{key.split('.')[-1]}-{value}")
+        key, _, value = flag.removeprefix("--").partition("=")
+        path = key.split(".")
+        if key == "config":
+            parts.append(value)
+        elif path[1] not in ("train", "eval", "validate", "study"):
+            parts.append(f"{path[-1]}-{value}")
     return "-".join(parts)
 
 
-def run_one(
-    study: str, flags: tuple[str, ...], results: pathlib.Path, core: int
-) -> int:
-    """One run in a process of its own; its exit status."""
-    name = f"{study}-{name_of(flags)}"
-    if (results / f"{name}.json").exists():
-        return 0
-    command = [
-        sys.executable, "-m", f"experiments.{STUDIES[study].experiment}", *flags,
-        f"--workdir=runs/{name}", f"--results={results}",
+def place(study: Study, flags: Flags, results: pathlib.Path) -> pathlib.Path:
+    """Where the result of a run is copied to."""
+    return results / study.experiment / study.name / f"{name_of(flags)}.json"
+
+
+def command_of(study: Study, flags: Flags, results: pathlib.Path) -> list[str]:
+    """The command line of a run, after the interpreter."""
+    return [
+        "-m", f"experiments.{study.experiment}", *flags,
+        f"--workdir=runs/{study.name}/{name_of(flags)}", f"--results={results}",
     ]  # fmt: skip
-    print("+", " ".join(["python", *command[1:]]), flush=True)
+
+
+def run_one(study: Study, flags: Flags, results: pathlib.Path, core: int) -> int:
+    """One run in a process of its own, on one core unless `core` is -1; its status."""
+    command = command_of(study, flags, results)
+    print("+", " ".join(["python", *command]), flush=True)
+    whole = [sys.executable, *command]
     if core >= 0:
-        command = ["taskset", "-c", str(core), *command]
-    log = ROOT / "runs" / f"{name}.log"
-    log.parent.mkdir(exist_ok=True)
+        whole = ["taskset", "-c", str(core), *whole]
+    log = ROOT / "runs" / study.name / f"{name_of(flags)}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as out:
-        return subprocess.run(command, cwd=ROOT, stdout=out, stderr=out).returncode
+        return subprocess.run(whole, cwd=ROOT, stdout=out, stderr=out).returncode
+
+
+def run_all(
+    study: Study, queue: list[Flags], results: pathlib.Path, *, jobs: int
+) -> list[Flags]:
+    """Runs of a queue, `jobs` at a time; those that failed."""
+    free = list(range(jobs)) if jobs > 1 else [-1]
+
+    def next_one(flags: Flags) -> int:
+        core = free.pop()
+        try:
+            return run_one(study, flags, results, core)
+        finally:
+            free.append(core)
+
+    with futures.ThreadPoolExecutor(jobs) as pool:
+        statuses = list(pool.map(next_one, queue))
+    return [flags for flags, status in zip(queue, statuses, strict=True) if status]
 
 
 def main() -> None:
     """Run a study; exits non-zero if any of its runs failed."""
+    known = studies()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("study", choices=sorted(STUDIES))
-    parser.add_argument("--results", type=pathlib.Path, default=pathlib.Path("results"))
+    parser.add_argument("study", choices=sorted(known))
+    parser.add_argument("--results", type=pathlib.Path, default=ROOT / "results")
+    parser.add_argument(
+        "--only", default="",
+        help="runs that give one of these values, e.g. shuffled,oracle_step",
+    )  # fmt: skip
+    parser.add_argument(
+        "--again", action="store_true", help="also runs whose result is already there"
+    )
     parser.add_argument(
         "--jobs", type=int, default=1,
         help="runs at a time, each on a core of its own if more than one",
     )  # fmt: skip
     given = parser.parse_args()
-    queue = list(STUDIES[given.study].runs())
-    free = list(range(given.jobs)) if given.jobs > 1 else [-1]
-
-    def next_one(flags: tuple[str, ...]) -> int:
-        core = free.pop()
-        try:
-            return run_one(given.study, flags, given.results, core)
-        finally:
-            free.append(core)
-
-    with futures.ThreadPoolExecutor(given.jobs) as pool:
-        failed = sum(status != 0 for status in pool.map(next_one, queue))
-    print(f"{len(queue) - failed} of {len(queue)} runs done", flush=True)
+    study = known[given.study]
+    if given.jobs < 1:
+        parser.error(f"--jobs={given.jobs}: must be at least 1")
+    try:
+        queue = study.queue([each for each in given.only.split(",") if each])
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    results = given.results.resolve()
+    due = [
+        flags
+        for flags in queue
+        if given.again or not place(study, flags, results).exists()
+    ]
+    failed = run_all(study, due, results, jobs=given.jobs)
+    for flags in failed:
+        print(f"failed: runs/{study.name}/{name_of(flags)}.log", file=sys.stderr)
+    print(f"{len(queue) - len(failed)} of {len(queue)} runs done", flush=True)
     sys.exit(os.EX_OK if not failed else 1)
 
 

@@ -1,14 +1,19 @@
-"""One function per picture of a run; each reads what the run wrote and nothing else."""
+"""One function per picture; each reads what runs wrote and knows no method by name."""
 
 from __future__ import annotations
 
+import io
 import json
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-COLOURS = {"input": "#0072B2", "output": "#D55E00", "write": "#009E73"}
+# Okabe and Ito's colours, to be told apart by everyone.
+CONTROLLERS = {"input": "#0072B2", "output": "#D55E00", "write": "#009E73"}
+RIGHT, WRONG = "#009E73", "#D55E00"
+Rows = Sequence[Mapping[str, Any]]
 
 
 def rows(workdir: pathlib.Path) -> list[dict[str, Any]]:
@@ -17,9 +22,9 @@ def rows(workdir: pathlib.Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def series(found: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of one metric."""
-    kept = [row for row in found if name in row]
+def series(found: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of one metric; where it is null it was not measured."""
+    kept = [row for row in found if row.get(name) is not None]
     values = [float(row[name]) for row in kept]
     return np.array([row["step"] for row in kept]), np.array(values)
 
@@ -34,48 +39,63 @@ def subplots(**options: Any) -> tuple[Any, Any]:
     return pyplot.subplots(layout="constrained", **options)
 
 
-def save(figure: Any, path: pathlib.Path) -> None:
-    """Write a figure and forget it."""
+def save(figure: Any, path: pathlib.Path, *, dpi: int = 120, colours: int = 64) -> None:
+    """Write a figure and forget it; so few colours keep a file under 200 kB."""
     from matplotlib import pyplot
+    from PIL import Image
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi)
     pyplot.close(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.open(drawn).convert("RGB").quantize(colours)
+    picture.save(path, format="png", optimize=True)
 
 
-def learning_curve(found: list[dict], result: dict, path: pathlib.Path) -> None:
-    """Loss and accuracy in training, accuracy on validation characters, chance."""
+def learning_curve(
+    found: Rows, path: pathlib.Path, *, title: str, chance: float
+) -> None:
+    """Loss and accuracy in training, accuracy in validation, chance.
+
+    Args:
+      title: what was trained and how it did.
+      chance: accuracy of guessing, a fraction.
+    """
     figure, (left, right) = subplots(ncols=2, figsize=(10, 3.8))
     left.plot(*series(found, "loss"), color="0.4", lw=1)
-    left.set(xlabel="training step", ylabel="query loss (nats)", yscale="log")
+    left.set(xlabel="training step", ylabel="loss", yscale="log")
     steps, accuracy = series(found, "accuracy")
-    right.plot(steps, 100 * accuracy, color="0.7", lw=1, label="training episodes")
+    right.plot(steps, 100 * accuracy, color="0.7", lw=1, label="training")
     steps, accuracy = series(found, "validation/accuracy")
     _, half = series(found, "validation/ci95")
+    spread = 100 * half if len(half) == len(steps) else None
     right.errorbar(
-        steps, 100 * accuracy, 100 * half, color="#0072B2", marker="o", ms=4,
-        capsize=3, label="validation characters",
+        steps, 100 * accuracy, spread, color="#0072B2", marker="o", ms=4,
+        capsize=3, label="validation",
     )  # fmt: skip
-    right.axhline(100 / result["ways"], color="k", ls=":", lw=1, label="chance")
+    right.axhline(100 * chance, color="k", ls=":", lw=1, label="chance")
     right.set(xlabel="training step", ylabel="accuracy (%)", ylim=(0, 101))
     right.legend(loc="lower right")
-    figure.suptitle(
-        f"{result['ways']}-way {result['shots']}-shot, {result['preset']}, "
-        f"synthetic gradients {result['sg']}: test {100 * result['accuracy']:.2f} ± "
-        f"{100 * result['ci95']:.2f} %"
-    )
+    figure.suptitle(title)
     save(figure, path)
 
 
-def episodes(seen: dict[str, np.ndarray], path: pathlib.Path, count: int = 2) -> None:
-    """Test episodes: a row per class, its support images, then queries and answers."""
+def episodes(
+    seen: Mapping[str, np.ndarray], path: pathlib.Path, count: int = 2
+) -> None:
+    """Test episodes: a row per class, its support images, then queries and answers.
+
+    Args:
+      seen: `support_images [B, S, H, W]` with `support_labels [B, S]`, the same of
+        `query`, and `predictions [B, Q]`.
+      count: episodes drawn, from the first on.
+    """
     labels = seen["support_labels"]
-    ways = int(labels.max()) + 1
+    ways, count = int(labels.max()) + 1, min(count, len(labels))
     shots, asked = (
         labels.shape[1] // ways,
         min(6, seen["query_labels"].shape[1] // ways),
     )
-    count = min(count, len(labels))
     columns = shots + asked
     figure, axes = subplots(
         nrows=count * ways, ncols=columns, squeeze=False,
@@ -88,10 +108,11 @@ def episodes(seen: dict[str, np.ndarray], path: pathlib.Path, count: int = 2) ->
             _glyph(axis, seen["support_images"][episode, index], "0.5", f"class {way}")
         for axis, index in zip(axes[row, shots:], query, strict=True):
             said = int(seen["predictions"][episode, index])
-            right = said == way
-            title = f"✓ {said}" if right else f"✗ {said}"
             image = seen["query_images"][episode, index]
-            _glyph(axis, image, "#009E73" if right else "#D55E00", title)
+            if said == way:
+                _glyph(axis, image, RIGHT, f"✓ {said}")
+            else:
+                _glyph(axis, image, WRONG, f"✗ {said}")
     figure.suptitle(
         "support (grey frame), queries with the predicted class", fontsize=9
     )
@@ -106,8 +127,13 @@ def _glyph(axis: Any, image: np.ndarray, colour: str, title: str) -> None:
         side.set(color=colour, linewidth=2)
 
 
-def addressing(seen: dict[str, np.ndarray], path: pathlib.Path) -> None:
-    """Where the memory was written and read over one test episode."""
+def addressing(seen: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
+    """Where the memory was written and read over one test episode.
+
+    Args:
+      seen: as for `episodes`, with `support_writes` and `support_weights [B, T, L]`,
+        and `query_weights [B, Q, L]`.
+    """
     order = np.argsort(seen["query_labels"][0], kind="stable")
     reads = (seen["support_weights"][0], seen["query_weights"][0][order])
     panels = (
@@ -130,19 +156,25 @@ def addressing(seen: dict[str, np.ndarray], path: pathlib.Path) -> None:
     save(figure, path)
 
 
-def synthetic(found: list[dict], result: dict, path: pathlib.Path) -> None:
+def has_synthetic(found: Rows) -> bool:
+    """Whether cotangents were measured, so that `synthetic` has something to draw."""
+    return any(f"sg/{name}/true_norm" in row for row in found for name in CONTROLLERS)
+
+
+def synthetic(found: Rows, path: pathlib.Path) -> None:
     """Cosine and R² of synthetic against true cotangents, and the norms of both."""
     figure, axes = subplots(ncols=3, figsize=(13, 3.8))
-    if result["sg"] == "off":
-        figure.suptitle("synthetic gradients are off: norms of the true cotangents")
-    for name, colour in COLOURS.items():
+    predicted = [series(found, f"sg/{name}/norm")[1] for name in CONTROLLERS]
+    if not any(np.any(values) for values in predicted):
+        figure.suptitle("nothing was predicted: norms of the true cotangents")
+    for name, colour in CONTROLLERS.items():
         for axis, measure in zip(axes, ("cosine", "r2"), strict=False):
             steps, values = series(found, f"sg/{name}/{measure}")
             axis.plot(steps, values, color=colour, label=name)
-        steps, values = series(found, f"sg/{name}/norm")
-        axes[2].plot(steps, values, color=colour, label=f"{name}: predicted")
-        steps, values = series(found, f"sg/{name}/true_norm")
-        axes[2].plot(steps, values, color=colour, ls="--", label=f"{name}: true")
+        for measure, style in (("norm", "-"), ("true_norm", "--")):
+            steps, values = series(found, f"sg/{name}/{measure}")
+            kind = "predicted" if measure == "norm" else "true"
+            axes[2].plot(steps, values, style, color=colour, label=f"{name}: {kind}")
     axes[0].set(ylabel="cosine with the true cotangent", ylim=(-1, 1))
     axes[1].set(ylabel="share explained, R²", ylim=(-1, 1))
     axes[2].set(ylabel="norm of one query's cotangent", yscale="log")

@@ -39,8 +39,9 @@ SCHEMA: dict[str, tuple[type, ...]] = {
 MEASURE: dict[str, tuple[type, ...]] = {
     "mean": (int, float), "half": (int, float, type(None)), "n": (int,), "unit": (str,),
 }  # fmt: skip
-# Fields of a config that leave what is learned alone, or that `settings` resolves.
-NOT_LEARNED = ("seed", "study", "eval", "validate", "preset")
+# Fields of a config that leave what is learned alone, or that `task` and `settings`
+# say too.
+NOT_LEARNED = ("seed", "study", "eval", "validate", "preset", "data", "ways", "shots")
 RESOLVED = ("model", "sg", "optim", "adapt", "stream", "replay")
 PACE = ("steps_per_call", "log_every", "checkpoint_every", "validate_every")
 
@@ -80,7 +81,8 @@ def make_result(
       outcome: of the training loop, with `state`, `step` and `seconds`.
       experiment: the benchmark's folder, e.g. `omniglot`.
       columns: the method's own (`Method.columns`).
-      task: what was asked: data, split, ways, shots, …; part of `variant`.
+      task: what was asked and of which data: split, ways, shots, …; all that the config
+        says of it, since `variant` takes it from here.
       evaluation: how it was measured; tables keep different evaluations apart.
       measures: by name, as `measure` makes them; the first is the one tables sort by.
       images_per_step: images that one training step is shown.

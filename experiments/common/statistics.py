@@ -89,8 +89,8 @@ def geometric(values: Iterable[float]) -> Factor | None:
     middle = math.exp(logs.mean)
     if logs.half is None:
         return Factor(middle, None, None, 1)
-    ends = (math.exp(logs.mean + sign * logs.half) for sign in (-1, 1))
-    return Factor(middle, *ends, logs.n)
+    low, high = (math.exp(logs.mean + sign * logs.half) for sign in (-1, 1))
+    return Factor(middle, low, high, logs.n)
 
 
 def _finite(values: Iterable[float], least: float | None = None) -> Sequence[float]:

@@ -68,8 +68,70 @@ def grouped(found: Iterable[Result]) -> list[Group]:
 
 
 def label(columns: Mapping[str, str]) -> str:
-    """What a method says of itself, in one line; entries that say nothing are left."""
-    return ", ".join(value for value in columns.values() if value not in ("", NOTHING))
+    """What a method says of itself, in one line: its first entry, the others named."""
+    told = [(name, value) for name, value in columns.items() if value]
+    return ", ".join(
+        value if place == 0 else f"{name} {value}"
+        for place, (name, value) in enumerate(told)
+    )
+
+
+def overrides(result: Result) -> dict[str, Any]:
+    """Settings that a run gave explicitly, as `{record.field: value}`."""
+    records = (result["config"].get(name) for name in results_lib.RESOLVED)
+    return {
+        f"{record}.{field}": value
+        for record, given in zip(results_lib.RESOLVED, records, strict=True)
+        for field, value in (given or {}).items()
+        if value is not None
+    }
+
+
+def remarks(groups: Sequence[Group]) -> list[str]:
+    """By which explicit settings groups differ whose methods name themselves alike."""
+    told = [overrides(group.first) for group in groups]
+    alike = [tuple(group.columns.items()) for group in groups]
+
+    def remark(place: int) -> str:
+        others = [told[at] for at, each in enumerate(alike) if each == alike[place]]
+        own = told[place].items()
+        return ", ".join(
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in own
+            if any(name not in other or other[name] != value for other in others)
+        )
+
+    return [remark(place) for place in range(len(groups))]
+
+
+def names(groups: Sequence[Group]) -> list[str]:
+    """The shortest name of every group that tells it from the others.
+
+    Columns are added from the first on as long as they part groups that had one name.
+    """
+    notes = remarks(groups)
+    kept: list[str] = []
+
+    def told(columns: list[str]) -> list[tuple]:
+        return [
+            (*(group.columns.get(name, "") for name in columns), note)
+            for group, note in zip(groups, notes, strict=True)
+        ]
+
+    for name in column_names(groups):
+        if not kept or len(set(told([*kept, name]))) > len(set(told(kept))):
+            kept.append(name)
+    lines = [
+        label({name: group.columns.get(name, "") for name in kept}) for group in groups
+    ]
+    return [", ".join(filter(None, pair)) for pair in zip(lines, notes, strict=True)]
+
+
+class Section(NamedTuple):
+    """A part of the report: a heading and Markdown below it."""
+
+    title: str
+    text: str
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

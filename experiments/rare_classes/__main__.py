@@ -1,4 +1,4 @@
-"""Classes seen once in 500 steps of a stream (section 5.1, Figs. 6 and 7).
+"""Classes seen once in 500 windows of a stream (section 5.1, Figs. 6 and 7).
 
     python -m experiments.rare_classes --config=mnist --workdir=runs/rare
     python -m experiments.rare_classes --config=digits      # no files needed
@@ -10,7 +10,7 @@ rare classes, against all ten. Resumes like every run, to the bit.
 
 from __future__ import annotations
 
-from experiments import launch, runtime
+from experiments.common import runtime
 
 if __name__ == "__main__":
     runtime.prepare()
@@ -18,108 +18,104 @@ if __name__ == "__main__":
 import dataclasses
 import pathlib
 import sys
-from typing import Any
 
-from experiments import (
-    fewshot,
-    loop,
-    plots,
-    rare_measures,
-    rare_stream,
-    report,
-    results,
-)
-from experiments import rare_settings as settings_lib
+import numpy as np
+
+from experiments import report
+from experiments.common import identity, launch, loop, plots, results
+from experiments.rare_classes import measures, protocol, records
+from experiments.rare_classes import sources as sources_lib
+from experiments.rare_classes.protocol import Bench
+from experiments.rare_classes.sources import Sources
+from nmn_jax.run import parallel
 
 
-def main(run: settings_lib.Run, workdir: pathlib.Path | None, results_dir: str) -> dict:
-    """One run from data to pictures; returns the result that was written."""
-    workdir = workdir or pathlib.Path("runs") / run_name(run)
-    settings = settings_lib.resolve(run)
-    results.claim(workdir, run, settings)
-    sources = rare_stream.load(run.data, run.eval.part)
-    functions = rare_stream.make_functions(run)
-    print(f"{run_name(run)}: {run.train.steps} iterations; files in {workdir}",
-          file=sys.stderr)  # fmt: skip
-    outcome = train(run, functions, sources, workdir)
-    tested = {
-        kind: rare_stream.score(
-            functions, outcome.state.learner, getattr(sources, kind), run.eval.images
-        )
-        for kind in ("rare", "frequent")
-    }
-    result = make_result(run, outcome, tested, plots.rows(workdir))
+def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> dict:
+    """One run from data to pictures; returns the result that was written.
+
+    Args:
+      run: the config.
+      workdir: where everything of the run goes; None is a folder named after the run.
+      results_dir: where a copy of the result is put, "" for nowhere.
+
+    Raises:
+      ValueError: for what cannot be or has no effect, before the first step.
+    """
+    bench = protocol.prepare(run, parallel.make_mesh())
+    sources = sources_lib.load(run.data, run.validate.part)
+    workdir = workdir or pathlib.Path("runs") / run_name(bench)
+    identity.claim(workdir, run, bench.settings)
+    if parallel.is_main_process():
+        print(f"{run_name(bench)}: {run.train.steps} windows; files in {workdir}",
+              file=sys.stderr)  # fmt: skip
+    outcome = train(bench, sources, workdir)
+    tested = protocol.test(bench, outcome.state, sources)
+    if not parallel.is_main_process():
+        return {}
+    result = make_result(bench, outcome, tested, plots.rows(workdir))
     results.write_result(result, workdir, results_dir)
     report.draw_run(workdir)
     return result
 
 
-def train(
-    run: settings_lib.Run,
-    functions: rare_stream.Functions,
-    sources: rare_stream.Sources,
-    workdir: pathlib.Path,
-) -> loop.Outcome:
+def train(bench: Bench, sources: Sources, workdir: pathlib.Path) -> loop.Outcome:
     """Learn from the stream, and ask about unseen images on the way."""
-    asked = {
-        kind: rare_stream.some(getattr(sources, kind), run.eval.images)
-        for kind in ("rare", "frequent")
-    }
-
-    def validate(state: Any) -> tuple[Any, dict[str, float]]:
-        return state, {
-            f"{kind}/accuracy": rare_stream.score(
-                functions, state.learner, each, run.eval.images
-            ).accuracy
-            for kind, each in asked.items()
-        }
-
-    plan = loop.Plan(*(getattr(run.train, name) for name in loop.Plan._fields))
+    pools = parallel.replicate(bench.mesh, sources.pools)
     return loop.train(
-        plan,
-        functions.init(),
-        lambda state: functions.step(state, sources.pools),
-        validate,
+        protocol.plan(bench.run),
+        protocol.start(bench),
+        protocol.make_step(bench, pools),
+        protocol.make_validate(bench, sources),
         workdir=workdir,
-        identity={"config": dataclasses.asdict(run)},
+        identity={"config": dataclasses.asdict(bench.run)},
     )
 
 
-def run_name(run: settings_lib.Run) -> str:
+def run_name(bench: Bench) -> str:
     """A name that tells runs apart."""
+    run, sg = bench.run, bench.settings.sg
     parts = [
-        "rare", run.data.source, run.method, run.preset, f"sg-{run.sg}",
-        *([] if run.control == "none" else [run.control]), f"seed{run.seed}",
+        "rare", run.data.source, run.method, run.preset, f"sg-{sg.use}",
+        *([] if sg.control == "none" else [sg.control]), f"seed{run.seed}",
     ]  # fmt: skip
     return "-".join(parts)
 
 
 def make_result(
-    run: settings_lib.Run,
-    outcome: loop.Outcome,
-    tested: dict[str, fewshot.Score],
-    rows: list[dict],
-) -> dict[str, Any]:
-    """`accuracy` is on rare classes at the end, among all ten; see `rare_measures`."""
-    settings = settings_lib.resolve(run)
+    bench: Bench, outcome: loop.Outcome, tested: dict[str, np.ndarray], rows: list[dict]
+) -> dict:
+    """Accuracy on each kind at the end, among all classes, and `measures` of the way.
+
+    The interval is over images; each is asked of the same state.
+    """
+    run, period = bench.run, bench.run.data.period
+    return results.make_result(
+        run, bench.settings, outcome,
+        experiment="rare_classes",
+        columns=bench.method.columns,
+        task=task_of(run),
+        evaluation={"kind": "images", **dataclasses.asdict(run.validate)},
+        measures={
+            f"{kind} {protocol.SCORE}": results.measure(right)
+            for kind, right in tested.items()
+        },
+        images_per_step=run.train.batch,
+        first_step_seconds=outcome.first_step,
+        extra={
+            "curves": measures.curves(rows, period),
+            "gradients": measures.gradients(rows, period, run.train.log_every),
+        },
+    )  # fmt: skip
+
+
+def task_of(run: records.Run) -> dict:
+    """What was asked, for the result: data, classes and how often which come."""
     return {
-        "experiment": "rare_classes",
-        "method": run.method,
-        "ways": settings_lib.CLASSES,
-        "shots": 0,
-        "data": run.data.source,
-        "split": run.eval.part,
-        "accuracy": tested["rare"].accuracy,
-        "ci95": tested["rare"].ci95,
-        "episodes": tested["rare"].episodes,
-        "frequent_accuracy": tested["frequent"].accuracy,
-        "train_steps": outcome.step,
-        "train_images": outcome.step * run.train.batch,
-        "curves": rare_measures.curves(rows, run.data.period),
-        "gradients": rare_measures.gradients(rows, run.data.period),
-        **results.provenance(run, settings, outcome),
-    }
+        "data": run.data.source, "classes": records.CLASSES,
+        "frequent": list(run.data.frequent), "period": run.data.period,
+        "held_out": run.data.held_out, "window": run.train.batch,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
-    launch.run(main, settings_lib.Run, default="rare_classes")
+    launch.run(main, records.Run, default="rare_classes")

@@ -3,23 +3,33 @@
     python -m experiments.rare_classes --config=mnist --config.sg=off
     python -m experiments.rare_classes --config=digits      # embedded, no files
     python -m experiments.rare_classes --config=mnist --config.method=cnn
-    python -m experiments.rare_classes --config=mnist --config.stream.replayed=10
+    python -m experiments.rare_classes --config=mnist --config.method=nmn_replay
 
-Every field can be overridden; `model`, `feedback` and `optim` start empty and override
-the preset as `experiments/rare_settings.py` changes it for a stream.
+Every field can be overridden; `model`, `sg`, `optim`, `stream` and `replay` start empty
+and override the preset as `experiments/rare_classes/records.py` changes it for a
+stream. About a quarter of an hour on one core; results are in `results/README.md`.
 """
+
+from __future__ import annotations
 
 import dataclasses
 
 import ml_collections
 
-from experiments import rare_settings
-from experiments.configs import placeholders
-from nmn_jax import settings as library
+from experiments.common.config import placeholders
+from experiments.rare_classes import records
+from nmn_jax.settings import records as library
 
 VARIANTS = {
     "mnist": {"source": "mnist"},
     "digits": {"source": "digits", "held_out": 300},
+}
+OVERRIDES = {
+    "model": library.ModelSettings,
+    "sg": library.SGSettings,
+    "optim": library.OptimSettings,
+    "stream": library.StreamSettings,
+    "replay": library.ReplaySettings,
 }
 
 
@@ -31,9 +41,8 @@ def get_config(variant: str = "digits") -> ml_collections.ConfigDict:
     """
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; use mnist or digits")
-    config = ml_collections.ConfigDict(dataclasses.asdict(rare_settings.Run()))
+    config = ml_collections.ConfigDict(dataclasses.asdict(records.Run()))
     config.data.update(VARIANTS[variant])
-    config.model = placeholders(library.ModelSettings)
-    config.feedback = placeholders(library.SyntheticSettings)
-    config.optim = placeholders(library.OptimSettings)
+    for name, record in OVERRIDES.items():
+        config[name] = placeholders(record)
     return config

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import plots
+from experiments.common import plots
 from nmn_jax.types import PerController
 
 # What is measured at a controller's output, and the metric it is read from.
@@ -61,9 +61,15 @@ def binned(steps: np.ndarray, values: np.ndarray, period: int) -> dict[str, list
     }
 
 
-def gradients(rows: list[dict], period: int) -> dict[str, Any]:
-    """`{controller: {kind: {peaks, curve}}}` of everything that was measured."""
+def gradients(rows: list[dict], period: int, log_every: int = 1) -> dict[str, Any]:
+    """`{controller: {kind: {peaks, curve}}}` of everything that was measured.
+
+    Nothing where rows are not of single windows (`log_every` above 1): rare ones could
+    not be told from the others.
+    """
     found: dict[str, Any] = {}
+    if log_every != 1:
+        return found
     for controller in PerController._fields:
         for kind in (*KINDS, "applied"):
             steps, values = norms(rows, controller, kind)

@@ -1,4 +1,4 @@
-"""Figures 6 and 7, of one run or of the seeds of a study; from result files alone."""
+"""Figures 6 and 7, of one run or of the seeds of a study; from results alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments import plots, rare_tables
+from experiments.common import plots
+from experiments.common.tables import Group
 from nmn_jax.types import PerController
 
 KINDS = {
@@ -17,7 +18,8 @@ KINDS = {
 }
 # Okabe and Ito's colours, to be told apart by everyone; dashed when they come again.
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7")
-Groups = dict[str, list[dict[str, Any]]]
+DPI = 80
+Groups = dict[str, Group]
 
 
 def magnitudes(groups: Groups, path: pathlib.Path) -> None:
@@ -27,19 +29,19 @@ def magnitudes(groups: Groups, path: pathlib.Path) -> None:
     """
     figure, axes = plots.subplots(
         nrows=len(groups), ncols=3, squeeze=False, sharex=True, sharey="row",
-        figsize=(13, 3.2 * len(groups) + 0.4),
+        figsize=(13, 2.4 * len(groups) + 0.6),
     )  # fmt: skip
-    for row, (name, results) in zip(axes, groups.items(), strict=True):
+    for row, (name, group) in zip(axes, groups.items(), strict=True):
         for axis, controller in zip(row, PerController._fields, strict=True):
-            found = [each["gradients"].get(controller, {}) for each in results]
-            _panel(axis, found)
-            axis.set_title(f"{name}: {controller} controller", fontsize=9)
+            measured = (each["extra"]["gradients"] for each in group.results)
+            _panel(axis, [each.get(controller, {}) for each in measured])
+            axis.set_title(f"{name}: {controller} controller", fontsize=8)
             axis.set_yscale("log")
         row[0].set_ylabel("mean norm over a window")
     for axis in axes[-1]:
-        axis.set_xlabel("iteration")
+        axis.set_xlabel("window")
     axes[0, 0].legend(fontsize=7)
-    plots.save(figure, path)
+    plots.save(figure, path, dpi=DPI)
 
 
 def _panel(axis: Any, found: list[dict]) -> None:
@@ -66,35 +68,31 @@ def accuracy(rows: dict[str, Groups], path: pathlib.Path) -> None:
     )  # fmt: skip
     for row, (title, groups) in zip(axes, rows.items(), strict=True):
         for axis, kind in zip(row, ("rare", "frequent"), strict=True):
-            for place, (name, results) in enumerate(groups.items()):
-                _curve(axis, results, kind, name, place)
-            first = next(iter(groups.values()))[0]
-            period = first["config"]["data"]["period"]
-            for at in range(period, first["curves"]["steps"][-1] + 1, period):
-                axis.axvline(at, color="0.85", lw=0.8, zorder=0)
+            for place, (name, group) in enumerate(groups.items()):
+                _curve(axis, (group, kind), name, place)
+            _rare_windows(axis, next(iter(groups.values())))
             axis.set_title(f"{title}: unseen images of the {kind} classes")
-        row[0].set_ylabel("accuracy among all ten (%)")
+        row[0].set_ylabel("accuracy among all classes (%)")
         row[1].legend(fontsize=7, loc="lower right")
     for axis in axes[-1]:
-        axis.set_xlabel("iteration (a line at every rare window)")
-    plots.save(figure, path)
+        axis.set_xlabel("window (a line at every rare one)")
+    plots.save(figure, path, dpi=DPI)
 
 
-def _curve(axis: Any, results: list[dict], kind: str, name: str, place: int) -> None:
+def _rare_windows(axis: Any, group: Group) -> None:
+    period = group.first["task"]["period"]
+    for at in range(period, group.first["extra"]["curves"]["steps"][-1] + 1, period):
+        axis.axvline(at, color="0.85", lw=0.8, zorder=0)
+
+
+def _curve(axis: Any, what: tuple[Group, str], name: str, place: int) -> None:
+    group, kind = what
     again, which = divmod(place, len(COLOURS))
-    steps = results[0]["curves"]["steps"]
-    values = 100 * np.array([each["curves"][kind] for each in results])
+    curves = [each["extra"]["curves"] for each in group.results]
+    steps, values = curves[0]["steps"], 100 * np.array([each[kind] for each in curves])
     axis.plot(steps, values.mean(0), color=COLOURS[which], lw=1.2, label=name,
               linestyle=("-", "--")[again % 2])  # fmt: skip
     if len(values) > 1:
         axis.fill_between(
             steps, values.min(0), values.max(0), color=COLOURS[which], alpha=0.12, lw=0
         )
-
-
-def draw_run(result: dict[str, Any], folder: pathlib.Path) -> None:
-    """Both figures of one run; a network without controllers has the second only."""
-    groups = rare_tables.grouped([result])
-    if result["gradients"]:
-        magnitudes(groups, folder / "gradients.png")
-    accuracy(rare_tables.parted(groups), folder / "accuracy.png")

@@ -1,205 +1,141 @@
-"""Data, jitted functions and measures of a rare-class run; no files are written."""
+"""What a rare-class run learns from, and what it is asked; no files are written.
+
+A stream has one order, so every device follows all of it with the same state; unseen
+images are asked independently of each other and are shared out among the devices.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from experiments import cnn, fewshot
-from experiments import rare_settings as settings_lib
-from nmn_jax import builders, losses, presets, replay
-from nmn_jax.data import mnist
-from nmn_jax.stream import StreamLearner
-from nmn_jax.window import Window
+from experiments.common import loop, training
+from experiments.common.training import Answering, RunState
+from experiments.rare_classes import records
+from experiments.rare_classes import sources as sources_lib
+from experiments.rare_classes.sources import Asked, Sources
+from nmn_jax.methods import table
+from nmn_jax.methods.base import Method
+from nmn_jax.run import parallel
+from nmn_jax.settings.records import Settings
+from nmn_jax.tasks import streams
+from nmn_jax.tasks.base import Task
+from nmn_jax.tasks.streams import Pools
 
-
-class Pools(NamedTuple):
-    """Training images `[N, H, W]`, labels `[N]`, and which are of which kind."""
-
-    images: jax.Array
-    labels: jax.Array
-    frequent: jax.Array
-    rare: jax.Array
-
-
-class Asked(NamedTuple):
-    """Images `[N, H, W]` and labels `[N]` that no training step sees."""
-
-    images: np.ndarray
-    labels: np.ndarray
+SCORE = "accuracy"
+# A number per slot and window is more than anyone looks at.
+DROPPED = ("memory/write_share",)
 
 
-class Sources(NamedTuple):
-    """What to train on, and unseen images of each kind."""
+class Bench(NamedTuple):
+    """A run with everything that is made of it before data are read.
 
-    pools: Pools
-    rare: Asked
-    frequent: Asked
-
-
-class RunState(NamedTuple):
-    """All that a checkpoint holds; `key` decides what the stream brings."""
-
-    learner: Any
-    key: jax.Array
-
-
-class Functions(NamedTuple):
-    """init: `() -> RunState`
-    step: `(RunState, Pools) -> (RunState, metrics)`, donated
-    predict: `(learner state, images [N, H, W]) -> logits [N, C]`
+    answering: answers and scores of one chunk, see `training.make_answering`
     """
 
-    init: Callable[[], RunState]
-    step: Callable[[RunState, Pools], tuple[RunState, dict[str, jax.Array]]]
-    predict: Callable[[Any, jax.Array], jax.Array]
+    run: records.Run
+    settings: Settings
+    task: Task
+    method: Method
+    mesh: Mesh
+    answering: Answering
 
 
-DATA: dict[str, Callable[[], mnist.Digits]] = {
-    "mnist": mnist.load,
-    "digits": mnist.digits,
-}
-
-
-def load(data: settings_lib.Data, part: str) -> Sources:
-    """Training pools, and the images of `part` (`test` or `validation`).
-
-    Validation images are the last `held_out` training images, in no pool.
+def prepare(run: records.Run, mesh: Mesh) -> Bench:
+    """The task, the method and its answers; everything that needs no data is checked.
 
     Raises:
-      ValueError: for an unknown source or part, frequent classes that are no classes or
-        all of them, or no image left to train on.
-      FileNotFoundError: if MNIST is not at hand; says what to do.
+      ValueError: for an unknown method, a setting without effect, or a plan that cannot
+        be.
     """
-    digits = builders.pick(DATA, data.source, "data.source")()
-    _check(data, len(digits.train_labels))
-    cut = len(digits.train_labels) - data.held_out
-    parts = {
-        "test": Asked(digits.test_images, digits.test_labels),
-        "validation": Asked(digits.train_images[cut:], digits.train_labels[cut:]),
-    }
-    asked = builders.pick(parts, part, "eval.part")
-    labels = digits.train_labels[:cut]
-    often = np.isin(labels, data.frequent)
-    pools = Pools(
-        *map(jnp.asarray, (digits.train_images[:cut], labels)),
-        *(jnp.asarray(np.flatnonzero(chosen)) for chosen in (often, ~often)),
+    entry = table.entry(run.method, form="stream")
+    settings = records.resolve(run, entry.uses)
+    loop.check_plan(plan(run))
+    task = streams.rare_classes(
+        classes=records.CLASSES, period=run.data.period, batch=run.train.batch
     )
-    often = np.isin(asked.labels, data.frequent)
-    rare, frequent = (Asked(*(each[chosen] for each in asked)) for chosen in
-                      (~often, often))  # fmt: skip
-    return Sources(pools, rare, frequent)
+    method = entry.make(settings, task, steps=run.train.steps)
+    answering = training.make_answering(method, task, mesh)
+    return Bench(run, settings, task, method, mesh, answering)
 
 
-def _check(data: settings_lib.Data, images: int) -> None:
-    known = set(range(settings_lib.CLASSES))
-    if not (set(data.frequent) < known and data.frequent):
-        raise ValueError(
-            f"data.frequent={data.frequent}: name some of the classes 0 to "
-            f"{settings_lib.CLASSES - 1}, but not all"
-        )
-    if data.period < 2:
-        raise ValueError(f"data.period={data.period}: must be at least 2")
-    if not 0 < data.held_out < images:
-        raise ValueError(
-            f"data.held_out={data.held_out}: must be positive and leave some of the "
-            f"{images} images of {data.source} to train on"
-        )
+def plan(run: records.Run) -> loop.Plan:
+    """How long to train, and how often what."""
+    return loop.Plan(*(getattr(run.train, name) for name in loop.Plan._fields))
 
 
-def draw(
-    pools: Pools, key: jax.Array, iteration: jax.Array, *, period: int, batch: int
-) -> Window:
-    """The window of iteration 1, 2, …: rare classes alone at every `period`-th."""
-    key = jax.random.fold_in(key, iteration)
-    often, seldom = (
-        pool[jax.random.randint(key, (batch,), 0, len(pool))]
-        for pool in (pools.frequent, pools.rare)
-    )
-    chosen = jnp.where(iteration % period == 0, seldom, often)
-    labels = jax.nn.one_hot(pools.labels[chosen], settings_lib.CLASSES)
-    return Window(pools.images[chosen].astype(jnp.float32) / 255, labels)
+def start(bench: Bench) -> RunState:
+    """The state before the first step, on every device; no state is selected."""
+    state = training.start_state(bench.method, bench.run.seed, selects=False)
+    return parallel.replicate(bench.mesh, state)
 
 
-def _nmn(run: settings_lib.Run) -> StreamLearner:
-    return presets.make_stream_learner(
-        settings_lib.resolve(run),
-        classes=settings_lib.CLASSES,
-        steps=run.train.steps,
-        target=run.stream.target,
-        carry=run.stream.carry,
-    )[1]
-
-
-def _cnn(run: settings_lib.Run) -> StreamLearner:
-    return cnn.make_learner(
-        settings_lib.resolve(run), classes=settings_lib.CLASSES, steps=run.train.steps
-    )
-
-
-METHODS = {"nmn": _nmn, "cnn": _cnn}
-
-
-def make_learner(run: settings_lib.Run) -> StreamLearner:
-    """The learner of a run, with replay if its config asks for it.
+def make_step(bench: Bench, pools: Pools) -> loop.Step:
+    """`(state) -> (state, metrics)`, compiled when it is first called.
 
     Raises:
-      ValueError: for an unknown method, preset or choice.
+      ValueError: (at the first call) for a window that cannot teach its method.
     """
-    learner = builders.pick(METHODS, run.method, "method")(run)
-    if not run.stream.replayed:
-        return learner
-    return replay.with_replay(
-        learner,
-        classes=settings_lib.CLASSES,
-        count=run.stream.replayed,
-        kept=run.stream.kept,
-    )
+    each = loop.steps_per_call(plan(bench.run), jax.default_backend())
 
-
-def make_functions(run: settings_lib.Run) -> Functions:
-    """Jitted functions of a run; raises as `make_learner`."""
-    learner = make_learner(run)
-
-    def init() -> RunState:
-        data_key, init_key = jax.random.split(jax.random.key(run.seed))
-        # Copies: a donated state must not hold the same buffer twice.
-        return RunState(jax.tree.map(jnp.copy, learner.init(init_key)), data_key)
-
-    def step(state: RunState, pools: Pools) -> tuple[RunState, dict]:
-        window = draw(
-            pools, state.key, state.learner.step + 1,
-            period=run.data.period, batch=run.train.batch,
+    def compiled(state: RunState) -> jax.stages.Compiled:
+        return training.compile_step(
+            bench.method, bench.task, state, pools,
+            mesh=bench.mesh, steps_per_call=each,
         )  # fmt: skip
-        after, metrics = learner.step(state.learner, window)
-        # A number per slot and iteration is more than anyone looks at.
-        metrics.pop("memory/write_share", None)
-        return RunState(after, state.key), metrics
 
-    return Functions(init, jax.jit(step, donate_argnums=0), jax.jit(learner.predict))
+    step = training.once_compiled(compiled, pools)
+
+    def kept(state: RunState) -> tuple[RunState, dict[str, jax.Array]]:
+        state, metrics = step(state)
+        told = {name: value for name, value in metrics.items() if name not in DROPPED}
+        return state, told
+
+    return kept
 
 
-def score(functions: Functions, learner: Any, asked: Asked, size: int) -> fewshot.Score:
-    """Accuracy among all classes on unseen images, asked `size` at a time.
+def make_validate(bench: Bench, sources: Sources) -> loop.Validate:
+    """`(state) -> (state, scalars)`: accuracy on some unseen images of each kind."""
+    count = bench.run.validate.images
+    asked = {
+        kind: sources_lib.some(getattr(sources, kind), count)
+        for kind in sources_lib.KINDS
+    }
 
-    The interval is over images; each is asked of the same state.
+    def validate(state: RunState) -> tuple[RunState, dict[str, float]]:
+        slim = bench.method.slim(state.method)
+        return state, {
+            f"{kind}/{SCORE}": float(scored(bench, slim, each).mean())
+            for kind, each in asked.items()
+        }
+
+    return validate
+
+
+def scored(bench: Bench, state: Any, asked: Asked) -> np.ndarray:
+    """Whether each unseen image `[N]` is named rightly among all classes.
+
+    Every image is asked of the same state, as `Method.slim` leaves it.
     """
-    right = []
-    for first in range(0, len(asked.labels), size):
-        images = asked.images[first : first + size]
-        short = size - len(images)
-        padded = np.pad(images, [(0, short), (0, 0), (0, 0)]).astype(np.float32) / 255
-        logits = functions.predict(learner, jnp.asarray(padded))[: len(images)]
-        labels = jax.nn.one_hot(asked.labels[first : first + size], logits.shape[1])
-        right.append(np.asarray(losses.accuracy(logits, labels)))
-    return fewshot.score(np.concatenate(right))
+    size = training.chunk_size(bench.mesh, bench.run.validate.images)
+    one_hot = np.eye(records.CLASSES, dtype=np.float32)
+
+    def score(numbers: np.ndarray) -> dict[str, jax.Array]:
+        images = asked.images[numbers].astype(np.float32) / 255
+        inputs, answers = training.place(
+            bench.mesh, (images, one_hot[asked.labels[numbers]])
+        )
+        return bench.answering(state, (inputs,), answers)[1]
+
+    return training.evaluate(score, count=len(asked.labels), size=size)[SCORE]
 
 
-def some(asked: Asked, count: int) -> Asked:
-    """`count` images in an order fixed for all runs."""
-    order = np.random.default_rng(0).permutation(len(asked.labels))[:count]
-    return Asked(asked.images[order], asked.labels[order])
+def test(bench: Bench, state: RunState, sources: Sources) -> dict[str, np.ndarray]:
+    """The same for all unseen images of each kind, at the end of the stream."""
+    slim = bench.method.slim(state.method)
+    return {
+        kind: scored(bench, slim, getattr(sources, kind)) for kind in sources_lib.KINDS
+    }

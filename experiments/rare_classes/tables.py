@@ -1,154 +1,138 @@
-"""What the rare-class study says, in tables; pure functions of result files."""
+"""What the rare-class study says, in tables; pure functions of results."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from experiments import tables
+from experiments.common import statistics, tables
+from experiments.common.tables import Group, Measure, Result
 from nmn_jax.types import PerController
 
-Results = list[dict[str, Any]]
-VARIANTS = "the stream alone"
-CONTROLS = "controls"
-REPLAY = "with replay"
-# What is compared, seed by seed; the baseline NMN hears no SG and replays nothing.
+PARTS = ("the stream alone", "controls", "with replay")
+KINDS = ("synthetic", "true", "applied")
+
+
+class Aspects(NamedTuple):
+    """What variants of the study differ in; the defaults are its baseline, the memory
+    without synthetic gradients or replay."""
+
+    method: str = "nmn_stream"
+    preset: str = "recommended"
+    use: str = "off"
+    control: str = "none"
+    factor: float = 1.0
+    lr: float | None = None
+
+
+# What is compared, seed by seed.
+BASE, BOTH = Aspects(), Aspects(use="both")
+REPLAY = Aspects(method="nmn_replay")
 CONTRASTS = (
-    ("nmn recommended, decoupled", "nmn recommended, off"),
-    ("nmn recommended, fast", "nmn recommended, off"),
-    ("nmn recommended, both", "nmn recommended, off"),
-    ("nmn recommended, off (double_rate)", "nmn recommended, off"),
-    ("nmn recommended, both", "nmn recommended, both (zeroed)"),
-    ("nmn recommended, both", "nmn recommended, both (shuffled)"),
-    ("nmn recommended, both", "nmn recommended, both (oracle)"),
-    ("nmn paper_fast_lr, both", "nmn paper_fast_lr, off"),
-    ("nmn recommended, off, rate 1e-07", "nmn recommended, off"),
-    ("nmn recommended, off", "cnn"),
-    ("nmn recommended, off + replay", "nmn recommended, off"),
-    ("nmn recommended, both + replay", "nmn recommended, off"),
-    ("nmn recommended, both + replay", "nmn recommended, off + replay"),
-    ("nmn recommended, off + replay", "cnn + replay"),
+    (Aspects(use="decoupled"), BASE),
+    (Aspects(use="fast"), BASE),
+    (BOTH, BASE),
+    (Aspects(factor=2.0), BASE),
+    *(
+        (BOTH, BOTH._replace(control=control))
+        for control in ("zeroed", "shuffled", "oracle_step", "oracle_query")
+    ),
+    (BOTH._replace(preset="paper_fast_lr"), BASE._replace(preset="paper_fast_lr")),
+    (Aspects(lr=1e-7), BASE),
+    (BASE, Aspects(method="cnn")),
+    (REPLAY, BASE),
+    (REPLAY._replace(use="both"), BASE),
+    (REPLAY._replace(use="both"), REPLAY),
+    (REPLAY, Aspects(method="cnn_replay")),
 )
+
+
+def _curve(name: str) -> Measure:
+    return lambda each: each["extra"]["curves"][name]
+
+
 # Accuracies on unseen images of the rare classes.
-MEASURES: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "rare %, mean of the curve": lambda each: each["curves"]["rare_mean"],
-    "just after rare windows": lambda each: each["curves"]["rare_after"],
-    "just before the next": lambda each: each["curves"]["rare_before"],
-    "at the end": lambda each: each["accuracy"],
+MEASURES: dict[str, Measure] = {
+    "rare %, mean of the curve": _curve("rare_mean"),
+    "just after rare windows": _curve("rare_after"),
+    "just before the next": _curve("rare_before"),
+    "at the end": tables.mean_of("rare accuracy"),
 }
+FREQUENT = tables.mean_of("frequent accuracy")
 
 
-def name_of(result: dict[str, Any]) -> str:
-    """What a run is called in tables and legends."""
-    rate = result["config"]["optim"].get("lr")
-    tail = "" if rate is None else f", rate {rate:g}"
-    tail += " + replay" if result["config"]["stream"]["replayed"] else ""
-    if result["method"] == "cnn":
-        return f"cnn{tail}"
-    control = "" if result["control"] == "none" else f" ({result['control']})"
-    return f"nmn {result['preset']}, {result['sg']}{control}{tail}"
+def aspects(result: Result) -> Aspects:
+    """Those of one result."""
+    settings = result["settings"]
+    optim = settings["optim"]
+    return Aspects(
+        result["method"],
+        settings["preset"],
+        settings["sg"]["use"],
+        settings["sg"]["control"],
+        optim["controller_factor"],
+        result["config"]["optim"].get("lr"),
+    )
 
 
-def grouped(results: Results) -> dict[str, Results]:
-    """Seeds of every variant, in the order of first appearance by name."""
-    groups: dict[str, Results] = {}
-    for each in sorted(results, key=lambda each: each["seed"]):
-        groups.setdefault(name_of(each), []).append(each)
-    return dict(sorted(groups.items()))
+def grouped(results: Iterable[Result]) -> dict[str, Group]:
+    """Seeds of every variant, by the shortest name that tells them apart."""
+    groups = tables.grouped(results)
+    named = zip(tables.names(groups), groups, strict=True)
+    return dict(sorted(named, key=lambda pair: pair[0]))
 
 
-def parted(groups: dict[str, Results]) -> dict[str, dict[str, Results]]:
+def parted(groups: dict[str, Group]) -> dict[str, dict[str, Group]]:
     """Variants, controls, and what replays, as far as there are any."""
-    parts: dict[str, dict[str, Results]] = {VARIANTS: {}, CONTROLS: {}, REPLAY: {}}
+    parts: dict[str, dict[str, Group]] = {title: {} for title in PARTS}
+    alone, controls, replay = parts.values()
     for name, group in groups.items():
-        replayed = group[0]["config"]["stream"]["replayed"]
-        other = VARIANTS if group[0]["control"] == "none" else CONTROLS
-        parts[REPLAY if replayed else other][name] = group
+        told = aspects(group.first)
+        plain = (told.control, told.factor) == ("none", 1.0)
+        kind = alone if plain else controls
+        (replay if "replay" in group.columns else kind)[name] = group
     return {title: part for title, part in parts.items() if part}
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _plain(measured: Sequence[float | None]) -> str:
-    """Mean ± half the 95 % interval over seeds (Student's t) that have the measure."""
-    values = [each for each in measured if each is not None]
-    if len(values) < 2:
-        return f"{_mean(values):.2f}" if values else "–"
-    return f"{_mean(values):.2f} ± {tables.interval(values, 0.0):.2f}"
-
-
-def _percent(measured: Sequence[float | None]) -> str:
-    return _plain([None if each is None else 100 * each for each in measured])
-
-
-def _factor(measured: Sequence[float | None]) -> str:
-    """Geometric mean and 95 % interval (Student's t of logarithms): ratios of norms
-    differ between seeds by factors. A zero has no logarithm and is left out."""
-    values = [math.log(each) for each in measured if each]
-    if not values:
-        return "–"
-    half = tables.interval(values, 0.0)
-    low, middle, high = (
-        f"{each:.0f}" if each >= 10 else f"{each:.2g}"
-        for each in (math.exp(_mean(values) + shift) for shift in (-half, 0.0, half))
-    )
-    return middle if len(values) < 2 else f"{middle} [{low}, {high}]"
-
-
-def differences(
-    results: Results, others: Results, measure: Callable[[dict], float | None]
-) -> list[float]:
-    """By how much results exceed others of the same seed, where both are measured."""
-    by_seed = {each["seed"]: measure(each) for each in others}
-    pairs = [(measure(each), by_seed.get(each["seed"])) for each in results]
-    return [a - b for a, b in pairs if a is not None and b is not None]
-
-
-def contrasts(results: Results) -> str:
-    """By how many points the first exceeds the second, over the seeds of both."""
-    groups = grouped(results)
-    rows = []
-    for first, second in CONTRASTS:
-        told = [
-            differences(groups.get(first, []), groups.get(second, []), measure)
-            for measure in MEASURES.values()
-        ]
-        if told[0]:
-            rows.append([first, second, *map(_percent, told)])
-    return tables.table(["first", "second", *MEASURES], rows)
-
-
-def accuracies(results: Results) -> str:
+def accuracies(groups: dict[str, Group]) -> str:
     """Accuracy on unseen images of the rare classes, among all ten."""
     rows = []
-    for name, group in grouped(results).items():
+    for name, group in groups.items():
         told = [
-            _percent([measure(each) for each in group])
-            for measure in (*MEASURES.values(), lambda each: each["frequent_accuracy"])
+            tables.percent(tables.average(group.by_seed(measure).values()))
+            for measure in (*MEASURES.values(), FREQUENT)
         ]
-        rows.append([name, *told, str(len(group))])
+        rows.append([name, *told, str(len(group.results))])
     header = ["variant", *MEASURES, "frequent %, at the end", "seeds"]
     return tables.table(header, rows)
 
 
-def peaks(results: Results) -> str:
-    """Median norm on rare over that on frequent iterations, and the variation."""
+def contrasts(groups: dict[str, Group]) -> list[list[str]]:
+    """Rows of what was compared: by how many points the first exceeds the second, over
+    the seeds of both."""
+    by_aspects = {aspects(group.first): name for name, group in groups.items()}
     rows = []
-    for name, group in grouped(results).items():
-        for controller in PerController._fields:
-            found = [each["gradients"].get(controller, {}) for each in group]
-            if not all(found):
-                continue
-            told = [
-                tell([each[kind][measure] for each in found])
-                for measure, tell in (("ratio", _factor), ("variation", _plain))
-                for kind in ("synthetic", "true", "applied")
-            ]
-            steadier = [_steadier(**each) for each in found]
-            rows.append([name, controller, *told, _plain(steadier)])
+    for pair in CONTRASTS:
+        if not set(pair) <= by_aspects.keys():
+            continue
+        first, second = (by_aspects[each] for each in pair)
+        told = [
+            statistics.paired(groups[first].by_seed(each), groups[second].by_seed(each))
+            for each in MEASURES.values()
+        ]
+        if told[0]:
+            rows.append([first, second, *(tables.percent(each) for each in told)])
+    return rows
+
+
+def peaks(groups: dict[str, Group]) -> str:
+    """Median norm on rare over that on frequent windows, and the variation."""
+    rows = [
+        [name, controller, *_peaks_row(found)]
+        for name, group in groups.items()
+        for controller in PerController._fields
+        if all(found := _gradients(group, controller))
+    ]
     header = [
         "variant", "controller", "ratio SG", "ratio true", "ratio applied",
         "variation SG", "variation true", "variation applied", "true less SG",
@@ -156,30 +140,23 @@ def peaks(results: Results) -> str:
     return tables.table(header, rows)
 
 
-def _steadier(synthetic: dict, true: dict, **_: dict) -> float | None:
+def _gradients(group: Group, controller: str) -> list[dict]:
+    return [each["extra"]["gradients"].get(controller) for each in group.results]
+
+
+def _peaks_row(found: list[dict]) -> list[str]:
+    ratios = [
+        statistics.geometric(each[kind]["ratio"] or 0.0 for each in found)
+        for kind in KINDS
+    ]
+    varied = [
+        tables.average(each[kind]["variation"] for each in found) for kind in KINDS
+    ]
+    steadier = tables.average(map(_steadier, found))
+    return [*map(tables.factor, ratios), *map(tables.plain, [*varied, steadier])]
+
+
+def _steadier(found: dict) -> float | None:
     """By how much the true cotangent varies more than the predicted one."""
-    if synthetic["variation"] is None or true["variation"] is None:
-        return None
-    return true["variation"] - synthetic["variation"]
-
-
-def everything(results: Results) -> str:
-    """All tables with what they mean."""
-    first = results[0]["config"]
-    often = ", ".join(map(str, first["data"]["frequent"]))
-    return "\n\n".join([
-        f"**Rare classes** ({results[0]['data']}, {first['train']['steps']} iterations "
-        f"of {first['train']['batch']} images, classes "
-        f"{often} frequent, the others once in "
-        f"{first['data']['period']} iterations; unseen images, ten-way; mean and 95 % "
-        "interval over seeds)",
-        accuracies(results),
-        "Differences in points between runs of the same seed; an interval without zero "
-        "is an effect beyond the accident of seeds:",
-        contrasts(results),
-        "Norms at the controllers' outputs, predicted (SG) and true, and of the "
-        "gradient applied to the controller: ratio = median on rare over median on "
-        "frequent iterations (geometric mean over seeds); variation = standard "
-        "deviation over mean.",
-        peaks(results),
-    ])  # fmt: skip
+    predicted, true = (found[kind]["variation"] for kind in ("synthetic", "true"))
+    return None if predicted is None or true is None else true - predicted

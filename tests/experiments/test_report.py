@@ -7,82 +7,181 @@ import json
 import numpy as np
 import pytest
 
-from experiments import plots, report, results, tables
+from experiments import report
+from experiments.common import plots, results, statistics, tables
+from experiments.omniglot import report as omniglot
 
+SETTINGS = {
+    "preset": "recommended",
+    "model": {"label_input": "write"},
+    "sg": {"use": "fast", "control": "none"},
+    "optim": {"lr": 1e-3, "controller_factor": 1.0},
+    "adapt": {"lr": 0.01},
+}
 RESULT = {
-    "experiment": "omniglot", "method": "nmn", "preset": "recommended", "sg": "fast",
-    "control": "none", "label_input": "write", "ways": 5, "shots": 1,
-    "data": "omniglot", "split": "paper", "norm": "running", "accuracy": 0.98,
-    "ci95": 0.002, "episodes": 1000, "seed": 0, "train_steps": 5000,
-    "train_images": 1, "wall_seconds": 600.0, "device": "cpu", "config": {},
-    "commit": "c", "command": "python", "study": "",
+    "experiment": "omniglot", "study": "", "method": "nmn", "seed": 0,
+    "columns": {"method": "nmn recommended", "synthetic gradients": "fast"},
+    "task": {"data": "omniglot", "split": "paper", "ways": 5, "shots": 1},
+    "measures": {
+        "accuracy": {"mean": 0.98, "half": 0.002, "n": 1000, "unit": "fraction"}
+    },
+    "variant": "a", "evaluation": {"kind": "episodes"},
+    "config": {"optim": {"lr": None}, "train": {"steps": 600, "episodes": 8}},
+    "settings": SETTINGS, "state_digest": "0", "train_steps": 5000,
+    "train_images": 1, "wall_seconds": 600.0, "first_step_seconds": 3.0,
+    "device": "cpu", "devices": 1, "jax": "0", "commit": "c", "command": "python",
+    "extra": {},
 }  # fmt: skip
+
+
+def made(accuracy=0.98, use="fast", *, lr=None, factor=1.0, **changes):
+    """A result of another variant where that is meant."""
+    optim = {"lr": lr or 1e-3, "controller_factor": factor}
+    settings = {**SETTINGS, "sg": {"use": use, "control": "none"}, "optim": optim}
+    return {
+        **RESULT,
+        "settings": settings,
+        "config": {**RESULT["config"], "optim": {"lr": lr}},
+        "variant": f"{use}{lr}{factor}",
+        "columns": {"method": "nmn recommended", "synthetic gradients": use},
+        "measures": {
+            "accuracy": {"mean": accuracy, "half": 0.002, "n": 1000, "unit": "fraction"}
+        },
+        **changes,
+    }
 
 
 def lines(text):
     return [[cell.strip() for cell in row.split("|")[1:-1]] for row in text.split("\n")]
 
 
-def test_interval_is_students_over_seeds_and_that_of_episodes_for_one():
-    assert tables.interval([0.9], 0.01) == 0.01
-    # Two values 0.02 apart: deviation 0.01 √2, t = 12.706, over √2.
-    np.testing.assert_allclose(tables.interval([0.9, 0.92], 0.0), 0.12706, rtol=1e-6)
+def test_seeds_are_averaged_in_one_row_with_students_interval():
+    found = [made(), made(0.99, seed=1)]
+    _, _, row = lines(omniglot.accuracies(found))
+    assert row[:3] == ["omniglot (paper) 5w1s", "nmn recommended", "fast"]
+    assert row[4:] == ["98.50 ± 6.35", "2", "5000", "10", "cpu"]
 
 
-def test_seeds_are_averaged_in_one_row():
-    found = [RESULT, {**RESULT, "seed": 1, "accuracy": 0.99}]
-    _, _, row = lines(tables.accuracies(found))
-    assert row[:4] == ["omniglot (paper) 5w1s", "nmn recommended", "fast", "write"]
-    assert row[5:9] == ["98.50 ± 6.35", "2", "5000", "10"]
+def test_twelve_seeds_have_students_factor_and_not_the_normal_one():
+    values = [0.9 + 0.01 * (seed % 2) for seed in range(12)]
+    found = [made(value, seed=seed) for seed, value in enumerate(values)]
+    _, _, row = lines(omniglot.accuracies(found))
+    # By hand: deviation 0.005 √(12 / 11), over √12, times 2.201.
+    assert row[4] == f"90.50 ± {100 * 0.005 / np.sqrt(11) * 2.201:.2f}"
 
 
-def test_the_effect_is_against_off_with_the_same_seed():
-    base = {**RESULT, "study": "sg_effect"}
+def test_one_seed_given_twice_is_one_seed_and_another_rate_another_row():
+    found = [made(), made(), made(0.5, lr=1e-5)]
+    _, _, first, second = lines(omniglot.accuracies(found))
+    assert (first[4:6], first[3]) == (["98.00 ± 0.20", "1"], "–")
+    assert (second[4:6], second[3]) == (["50.00 ± 0.20", "1"], "optim.lr 1e-05")
+
+
+def test_the_effect_is_paired_by_seed_and_has_an_interval_of_its_own():
     found = [
-        {**base, "sg": sg, "seed": seed, "accuracy": accuracy}
-        for sg, seed, accuracy in (
+        made(accuracy, use, seed=seed, study="sg_effect")
+        for use, seed, accuracy in (
             ("off", 0, 0.2), ("off", 1, 0.3), ("fast", 0, 0.8), ("fast", 1, 0.7),
         )
     ]  # fmt: skip
-    _, _, fast, off = lines(tables.sg_effect(found))
-    assert fast[5] == "80.00, 70.00" and fast[7] == "+50.00"
-    assert off[7] == "+0.00"
+    found.append(made(0.25, "off", factor=2.0, seed=0, study="sg_effect"))
+    rows = {row[1] + row[2]: row for row in lines(omniglot.sg_effect(found))[2:]}
+    assert rows["fast80.00, 70.00"][4] == "+50.00 ± 127.06"
+    assert rows["off20.00, 30.00"][4] == "–"
+    assert rows["off25.00"][4] == "+5.00"
 
 
-def test_what_is_no_result_is_named_with_what_it_lacks(tmp_path):
-    (tmp_path / "torn.json").write_text("{")
-    with pytest.raises(ValueError, match=r"torn\.json: not a JSON file"):
-        tables.load([tmp_path])
-    lacking = {k: v for k, v in RESULT.items() if k != "commit"}
-    (tmp_path / "torn.json").write_text(json.dumps(lacking))
-    with pytest.raises(ValueError, match=r"torn\.json: not a result, it lacks commit"):
-        tables.load([tmp_path])
+def test_the_readme_has_one_small_table_beside_what_was_published():
+    other = {**RESULT["task"], "ways": 20}
+    found = [
+        made(0.5, variant="short", train_steps=10),
+        made(),
+        made(0.9, task=other, variant="b"),
+        made(0.1, study="sg_effect"),
+        made(0.1, task={**other, "data": "glyphs"}),
+    ]
+    told = lines(omniglot.summary(found))
+    assert told[0] == ["accuracy %", "5w1s", "5w5s", "20w1s", "20w5s"]
+    assert told[2] == [
+        "nmn recommended", "98.00 ± 0.20 (1 seed)", "–", "90.00 ± 0.20 (1 seed)", "–",
+    ]  # fmt: skip
+    assert told[3][0].startswith("*NMN with synthetic gradients")
+    assert omniglot.summary([made(study="sg_effect")]) == ""
 
 
-def test_only_what_stands_between_the_markers_changes():
-    text = f"a\n{report.BEGIN}\nold\n{report.END}\nb"
-    filled = report.fill_readme(text, "new\n")
-    assert filled == f"a\n{report.BEGIN}\nnew\n{report.END}\nb"
-    assert report.fill_readme(filled, "new\n") == filled
-    with pytest.raises(ValueError, match="results:begin"):
-        report.fill_readme("nothing", "new")
+def test_names_are_the_shortest_that_tell_apart():
+    groups = tables.grouped([made(), made(use="off"), made(use="off", lr=1e-5)])
+    assert tables.names(groups) == [
+        "nmn recommended, synthetic gradients fast",
+        "nmn recommended, synthetic gradients off",
+        "nmn recommended, synthetic gradients off, optim.lr 1e-05",
+    ]
+    assert tables.names(tables.grouped([made()])) == ["nmn recommended"]
 
 
-@pytest.mark.parametrize("sg", ["fast", "off"])
-def test_every_picture_is_drawn_from_files(tmp_path, sg):
+def test_a_factor_is_told_with_its_ends():
+    assert tables.factor(None) == "–"
+    assert tables.factor(statistics.geometric([5.0])) == "5"
+    assert tables.factor(statistics.geometric([10.0, 1000.0, 100.0])) == (
+        "100 [0.33, 30489]"
+    )
+
+
+def test_the_page_is_written_from_the_folder_of_results(tmp_path):
+    folder, readme = tmp_path / "results", tmp_path / "README.md"
+    place = folder / results.place(RESULT, "mine")
+    results.write_json(place, RESULT)
+    picture = folder / "omniglot" / "figures" / "some_curve.png"
+    picture.parent.mkdir()
+    picture.write_bytes(b"")
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    written = report.publish(folder, readme)
+    assert {path.name for path in written} == {"README.md"}
+    page = (folder / "README.md").read_text()
+    assert "## Few-shot classification\n" in page and "98.00 ± 0.20" in page
+    assert "![some curve](omniglot/figures/some_curve.png)" in page
+    said = readme.read_text()
+    assert said.startswith(f"before\n{report.BEGIN}\n| accuracy %")
+    assert said.endswith(f"{report.END}\nafter\n") and "old" not in said
+    with pytest.raises(ValueError, match="no place"):
+        report.fill_readme("no markers", "new")
+
+
+def test_every_benchmark_has_a_part_of_the_report():
+    found = report.benchmarks("report")
+    assert {"omniglot", "rare_classes"} <= found.keys()
+    for module in found.values():
+        assert callable(module.sections) and callable(module.draw_run)
+
+
+def test_a_torn_last_line_of_the_metrics_is_left_out(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 1, "loss": 2.0}\n{"step": 2, "x": null}\n{"step": 3, "lo'
+    )
+    found = plots.rows(tmp_path)
+    assert len(found) == 2
+    np.testing.assert_array_equal(plots.series(found, "loss"), [[1], [2.0]])
+    np.testing.assert_array_equal(plots.series(found, "x"), [[], []])
+
+
+@pytest.mark.parametrize("norm", [0.0, 1.0])
+def test_every_picture_of_a_run_is_drawn_from_files(norm, tmp_path):
     draw = np.random.default_rng(0)
     rows = [
-        {"step": step, "time": 0.0, "loss": 1 / step, "accuracy": 0.5, **{
-            f"sg/{name}/{measure}": 0.5
-            for name in plots.COLOURS
-            for measure in ("cosine", "r2", "norm", "true_norm")
-        }}
-        for step in (10, 20, 30)
+        {
+            "step": step, "loss": 1.0, "accuracy": 0.5,
+            **{
+                f"sg/{controller}/{measure}": norm
+                for controller in plots.CONTROLLERS
+                for measure in ("cosine", "r2", "norm", "true_norm")
+            },
+        }
+        for step in (1, 2)
     ]  # fmt: skip
-    rows.append({"step": 30, "validation/accuracy": 0.6, "validation/ci95": 0.01})
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (tmp_path / "metrics.jsonl").write_text(text + '{"step": 40, "lo')
-    (tmp_path / "result.json").write_text(json.dumps({**RESULT, "sg": sg}))
+    rows.append({"step": 2, "validation/accuracy": 0.4, "validation/ci95": 0.01})
+    text = "\n".join(map(json.dumps, rows)) + "\n"
+    (tmp_path / "metrics.jsonl").write_text(text)
+    (tmp_path / "result.json").write_text(json.dumps(RESULT))
     weights = draw.dirichlet(np.ones(5), (2, 15))
     np.savez(
         tmp_path / "evidence.npz",
@@ -101,13 +200,12 @@ def test_every_picture_is_drawn_from_files(tmp_path, sg):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("place", [["--workdir=/a/b"], ["--results", "/a/b"]])
-def test_the_command_of_a_result_names_no_place_of_its_machine(place):
-    given = ["/a/omniglot.py", "--config=5way1shot", *place, "--config.seed=1"]
-    expected = "python -m experiments.omniglot --config=5way1shot --config.seed=1"
-    assert results.command(given) == expected
+def test_a_title_is_how_the_method_names_itself():
+    result = {**RESULT, "columns": {"method": "mine", "depth": "3"}}
+    assert omniglot.title(result) == "5-way 1-shot, mine, depth 3:\ntest 98.00 ± 0.20 %"
 
 
-def test_no_committed_result_names_a_place_of_its_machine():
-    committed = tables.load([results.ROOT / "results"])
-    assert committed and not [each for each in committed if "/" in each["command"]]
+def test_a_run_of_an_unknown_benchmark_is_named(tmp_path):
+    (tmp_path / "result.json").write_text(json.dumps({**RESULT, "experiment": "maze"}))
+    with pytest.raises(ValueError, match="run of 'maze', which draws nothing"):
+        report.draw_run(tmp_path)

@@ -188,7 +188,8 @@ def test_one_seed_given_twice_is_one_seed(capsys):
     (group,) = tables.grouped([first, other, again])
     assert [each["seed"] for each in group.results] == [0, 1]
     assert (
-        "seed 0 of nmn, off comes twice in omniglot/single" in capsys.readouterr().err
+        "seed 0 of nmn, sg off comes twice in omniglot/single"
+        in capsys.readouterr().err
     )
     assert tables.seeds(group) == "2 seeds"
 

@@ -2,66 +2,136 @@
 
 from __future__ import annotations
 
+import importlib
+import pathlib
+
 import pytest
 
-from experiments import rare_settings, settings, sweep
-from experiments.configs import omniglot, rare_classes
-from nmn_jax import config
+from experiments import sweep
+from experiments.common import variants
+from nmn_jax.methods import table
+from nmn_jax.settings import reader
 
-RECORDS = {
-    "omniglot": (omniglot, settings),
-    "rare_classes": (rare_classes, rare_settings),
-}
+STUDIES = sweep.studies()
+FORMS = {"omniglot": "episodes", "rare_classes": "stream"}
 
 
 def parsed(flags, experiment="omniglot"):
     """The run that flags describe, through the same config and conversion."""
     given = dict(flag.removeprefix("--").split("=") for flag in flags)
-    configs, records = RECORDS[experiment]
-    made = configs.get_config(given.pop("config"))
+    config = importlib.import_module(f"experiments.{experiment}.config")
+    records = importlib.import_module(f"experiments.{experiment}.records")
+    made = config.get_config(given.pop("config"))
     for name, value in given.items():
-        path = name.removeprefix("config.").split(".")
+        *path, last = name.removeprefix("config.").split(".")
         field = made
-        for part in path[:-1]:
+        for part in path:
             field = field[part]
-        kind = field.get_type(path[-1])
-        field[path[-1]] = kind(value)
-    return config.from_mapping(records.Run, made)
+        field[last] = field.get_type(last)(value)
+    return reader.from_mapping(records.Run, made)
 
 
-@pytest.mark.parametrize("study", sorted(sweep.STUDIES))
-def test_every_run_has_its_own_name_and_a_config_that_resolves(study):
-    experiment, runs = sweep.STUDIES[study]
-    queue = list(runs())
+def resolved(flags, experiment):
+    run = parsed(flags, experiment)
+    records = importlib.import_module(f"experiments.{experiment}.records")
+    uses = table.entry(run.method, form=FORMS[experiment]).uses
+    return run, records.resolve(run, uses)
+
+
+@pytest.mark.parametrize("name", sorted(STUDIES))
+def test_every_run_has_its_own_name_and_a_config_that_resolves(name):
+    study = STUDIES[name]
+    queue = study.queue()
     assert len({sweep.name_of(flags) for flags in queue}) == len(queue)
     for flags in queue:
-        RECORDS[experiment][1].resolve(parsed(flags, experiment))
+        run, _ = resolved(flags, study.experiment)
+        assert run.study == name
 
 
 def test_the_effect_of_synthetic_gradients_is_a_full_table():
-    runs = [parsed(flags) for flags in sweep.sg_effect()]
-    columns = {(run.preset, run.model["label_input"]) for run in runs}
-    assert len(runs) == 2 * len(columns) * len(sweep.VARIANTS)
-    assert {run.study for run in runs} == {"sg_effect"}
-    budgets = {(run.train, run.eval) for run in runs}
-    assert len(budgets) == 1
-
-
-def test_a_result_that_is_there_is_left_alone(tmp_path, monkeypatch):
-    flags = next(iter(sweep.sg_effect()))
-    (tmp_path / f"sg_effect-{sweep.name_of(flags)}.json").write_text("{}")
-    monkeypatch.setattr(sweep.subprocess, "run", None)
-    assert sweep.run_one("sg_effect", flags, tmp_path, -1) == 0
+    runs = [resolved(flags, "omniglot") for flags in STUDIES["sg_effect"].queue()]
+    columns = {(run.preset, run.model["label_input"]) for run, _ in runs}
+    assert len(runs) == 2 * len(columns) * len(variants.SYNTHETIC)
+    assert len({(run.train, run.validate, run.eval) for run, _ in runs}) == 1
+    told = {
+        (s.sg.use, s.sg.control, s.optim.controller_factor, run.seed) for run, s in runs
+    }
+    assert ("off", "none", 2.0, 1) in told and ("both", "oracle_query", 1.0, 0) in told
+    assert len(told) == 2 * len(variants.SYNTHETIC)
 
 
 def test_the_rare_study_has_five_seeds_of_everything_that_was_asked_for():
-    runs = [parsed(flags, "rare_classes") for flags in sweep.rare()]
-    resting = [run for run in runs if run.optim["lr"]]
-    assert {(run.sg, run.optim["lr"]) for run in resting} == {("off", 1e-7)}
-    plain = [run for run in runs if not run.stream.replayed and run.method == "nmn"]
-    chosen = [run for run in plain if run.preset == "recommended"]
-    assert {(run.sg, run.control) for run in chosen} == set(sweep.VARIANTS)
-    yardsticks = {run.stream.replayed > 0 for run in runs if run.method == "cnn"}
-    assert yardsticks == {True, False}
-    assert {run.seed for run in runs} == set(range(5))
-    assert min(run.train.steps for run in runs) >= 5_000
+    runs = [resolved(flags, "rare_classes") for flags in STUDIES["rare"].queue()]
+    resting = [(run, settings) for run, settings in runs if run.optim["lr"]]
+    assert {(s.sg.use, s.optim.lr) for _, s in resting} == {("off", 1e-7)}
+    chosen = [
+        (s.sg.use, s.sg.control, s.optim.controller_factor)
+        for run, s in runs
+        if (run.method, run.preset) == ("nmn_stream", "recommended")
+    ]
+    assert len(set(chosen)) == len(variants.SYNTHETIC)
+    assert {run.method for run, _ in runs} == {
+        "nmn_stream", "nmn_replay", "cnn", "cnn_replay",
+    }  # fmt: skip
+    assert {run.seed for run, _ in runs} == set(range(5))
+    assert min(run.train.steps for run, _ in runs) >= 5_000
+
+
+def test_some_runs_of_a_study_are_chosen_by_their_values():
+    study = STUDIES["sg_effect"]
+    chosen = study.queue(["shuffled", "oracle_step"])
+    assert len(chosen) == 12
+    assert all(
+        {"shuffled", "oracle_step"} & sweep.values(flags) == {flags[5].split("=")[1]}
+        for flags in chosen
+    )
+    with pytest.raises(
+        ValueError, match=r"--only=oracle: no run .* there are .*zeroed"
+    ):
+        study.queue(["oracle"])
+
+
+def called(monkeypatch, *given):
+    """The commands of a sweep that runs nothing, and its exit status."""
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return type("Done", (), {"returncode": 3 * ("--config.seed=1" in command)})
+
+    monkeypatch.setattr(sweep.subprocess, "run", run)
+    monkeypatch.setattr(sweep.sys, "argv", ["sweep", "sg_effect", *given])
+    with pytest.raises(SystemExit) as stop:
+        sweep.main()
+    return commands, stop.value.code
+
+
+def test_a_result_that_is_there_is_left_alone_unless_asked_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "ROOT", tmp_path)
+    study, results = STUDIES["sg_effect"], f"--results={tmp_path}"
+    only = ("--only=shuffled", results)
+    for flags in study.queue(["shuffled"]):
+        place = sweep.place(study, flags, tmp_path)
+        assert place.parent == tmp_path / "omniglot" / "sg_effect"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("{}")
+    assert called(monkeypatch, *only) == ([], 0)
+    commands, status = called(monkeypatch, *only, "--again", "--jobs=2")
+    assert (len(commands), status) == (6, 1)
+    assert commands[0][0] == "taskset"
+
+
+def test_a_copy_lies_where_the_sweep_looks_for_it():
+    """The work directory's name is that of the copy; see `results.write_result`."""
+    study = STUDIES["rare"]
+    flags = study.queue()[0]
+    *_, workdir, results = sweep.command_of(study, flags, pathlib.Path("results"))
+    name = workdir.removeprefix("--workdir=runs/rare/")
+    assert sweep.place(study, flags, pathlib.Path("results")).stem == name
+    assert results == "--results=results"
+
+
+def test_bad_arguments_end_in_one_line(monkeypatch, capsys):
+    assert "no run of sg_effect" in called(monkeypatch, "--only=all")[1]
+    assert called(monkeypatch, "--jobs=0")[1] == 2
+    assert "--jobs=0: must be at least 1" in capsys.readouterr().err

@@ -1,0 +1,50 @@
+"""Studies of few-shot classification: the flags of every run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from experiments.common import variants
+
+SMALL_BUDGET = (
+    "--config.train.steps=600",
+    "--config.train.episodes=8",
+    "--config.train.queries=2",
+    "--config.train.validate_every=200",
+    "--config.train.checkpoint_every=300",
+    "--config.validate.episodes=100",
+    "--config.validate.queries=5",
+    "--config.eval.queries=5",
+)
+
+
+def sg_effect() -> Iterator[tuple[str, ...]]:
+    """What synthetic gradients do: presets and label inputs at one small budget."""
+    columns = (
+        ("recommended", "none", 2),
+        ("recommended", "write", 1),
+        ("paper_fast_lr", "none", 1),
+    )
+    for seed, (preset, label, shown), variant in itertools.product(
+        (0, 1), columns, variants.SYNTHETIC
+    ):
+        yield (
+            "--config=5way1shot", f"--config.preset={preset}",
+            f"--config.model.label_input={label}",
+            f"--config.model.presentations={shown}",
+            *variant, f"--config.seed={seed}", *SMALL_BUDGET,
+        )  # fmt: skip
+
+
+def settings() -> Iterator[tuple[str, ...]]:
+    """The paper's four settings, `recommended` and the yardstick, three seeds."""
+    for seed, ways, shots in itertools.product((0, 1, 2), (5, 20), (1, 5)):
+        for method in ("nmn", "prototype"):
+            yield (
+                f"--config={ways}way{shots}shot", f"--config.method={method}",
+                f"--config.seed={seed}",
+            )  # fmt: skip
+
+
+STUDIES = {"sg_effect": sg_effect, "settings": settings}
