@@ -1,5 +1,6 @@
 """Settings: records that check themselves, presets, and what is built from them."""
 
+from nmn_jax.settings import builders as builders
 from nmn_jax.settings import checks as checks
 from nmn_jax.settings import presets as presets
 from nmn_jax.settings import reader as reader

@@ -5,6 +5,18 @@ from __future__ import annotations
 import dataclasses
 
 from nmn_jax import types
+from nmn_jax.controllers import COMPOSE, CONTROLLERS, LABEL_INPUTS
+from nmn_jax.feedback.bootstrap import CARRIES, TARGETS
+from nmn_jax.feedback.controls import CONTROLS
+from nmn_jax.feedback.fast import ORDERS, STEP_SIZES, WRITERS
+from nmn_jax.feedback.plumbing import RULES
+from nmn_jax.feedback.predictors import PREDICTORS
+from nmn_jax.feedback.sg import TRAIN
+from nmn_jax.feedback.subsets import SOURCES, SUBSETS
+from nmn_jax.feedback.targets import SCALES
+from nmn_jax.memory.addressing import SIMILARITIES
+from nmn_jax.memory.write_rules import WRITE_RULES
+from nmn_jax.nets.encoder import NORMS
 from nmn_jax.settings.checks import (
     Checked,
     checked,
@@ -16,30 +28,10 @@ from nmn_jax.settings.checks import (
     whole,
 )
 
-SIMILARITIES = ("dot", "scaled_dot", "cosine", "euclidean")
-WRITE_RULES = ("convex", "additive", "least_used", "mann")
-CONTROLLERS = ("lstm", "skip_lstm", "stateless")
-COMPOSE = ("mem_only", "query_mem", "query_mem_weights")
-LABEL_INPUTS = ("none", "offset", "write")
-NORMS = ("support", "batch", "running")
-PREDICTORS = ("lstm", "mlp", "linear", "residual", "silent")
-RULES = ("backprop", "add", "mix", "replace")
-SCALES = ("none", "rms")
-TRAIN = ("regress", "meta", "both")
-STEP_SIZES = ("plain", "normalised")
-ORDERS = ("first", "second")
-WRITERS = ("slow", "fast")
-CONTROLS = ("none", "zeroed", "oracle_step", "oracle_query", "shuffled")
-
 # Where synthetic gradients act: in the slow update, in the fast path, or in both.
 USES = ("off", "decoupled", "fast", "both")
 SCHEDULES = ("constant", "cosine")
-# What predictors of a stream regress on, and what survives the end of a window.
-TARGETS = ("step", "window", "bootstrap")
-CARRIES = ("stream", "episode", "memory")
-# What a gradient step at test time listens to, and what it moves.
-ADAPT_SOURCES = ("true", "sg", "both")
-ADAPT_PARAMS = ("all", "controllers", "controllers+decoder", "decoder")
+# A rule that needs to know where the key ends.
 SAME_VALUE = "same_value"
 
 
@@ -168,8 +160,8 @@ class AdaptSettings(Checked):
     """
 
     where = "adapt"
-    source: str = checked("true", choice(ADAPT_SOURCES))
-    params: str = checked("controllers+decoder", choice(ADAPT_PARAMS))
+    source: str = checked("true", choice(SOURCES))
+    params: str = checked("controllers+decoder", choice(SUBSETS))
     lr: float = checked(0.01, real(0))
 
     def __post_init__(self) -> None:
