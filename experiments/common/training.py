@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nmn_jax.methods.base import Answer, Method
 from nmn_jax.run import parallel
-from nmn_jax.tasks.base import Task
+from nmn_jax.tasks.base import Context, Task
 
 # Below every score: the first validation is the best so far.
 NOTHING = -np.inf
@@ -78,7 +78,7 @@ def _strong(leaf: jax.Array) -> jax.Array:
 
 
 def parameters(state: RunState) -> int:
-    """Numbers in what answering needs (without a best: in all of the method's state)."""
+    """Numbers in what answering needs; without a best, in all of the method's state."""
     counted = state.best.state if state.best else state.method
     return sum(leaf.size for leaf in jax.tree.leaves(counted))
 
@@ -127,6 +127,23 @@ def compile_step(
         train_step, donate_argnums=0, in_shardings=whole, out_shardings=whole
     )
     return jitted.lower(state, source).compile()
+
+
+def once_compiled(
+    compile_for: Callable[[RunState], jax.stages.Compiled], source: Any
+) -> Callable[[RunState], tuple[RunState, dict]]:
+    """`(state) -> (state, metrics)` that compiles for the first state it is given.
+
+    So a run that has nothing left to train compiles nothing.
+    """
+    compiled: list[jax.stages.Compiled] = []
+
+    def step(state: RunState) -> tuple[RunState, dict]:
+        if not compiled:
+            compiled.append(compile_for(state))
+        return compiled[0](state, source)
+
+    return step
 
 
 def batch_sharding(task: Task, mesh: Mesh) -> NamedSharding:
@@ -239,3 +256,28 @@ def place(mesh: Mesh, tree: Any) -> Any:
         return jax.make_array_from_callback(held.shape, spread, held.__getitem__)
 
     return jax.tree.map(put, tree)
+
+
+def make_adapted_answering(
+    method: Method, task: Task, mesh: Mesh, *, steps: int
+) -> Answering:
+    """As `make_answering`, after gradient steps on every episode's own context.
+
+    Each episode starts from the same state; nothing is left of them afterwards.
+
+    Raises:
+      ValueError: if the method cannot learn at test time.
+    """
+    adapt = method.adapt
+    if adapt is None:
+        raise ValueError(f"{method.columns}: no gradient steps at test time")
+
+    def predict(state: Any, context: Context, queries: jax.Array) -> Answer:
+        def one(context: Context, queries: jax.Array) -> Answer:
+            alone, asked = jax.tree.map(lambda leaf: leaf[None], (context, queries))
+            answer = method.predict(adapt(state, alone, steps), alone, asked)
+            return jax.tree.map(lambda leaf: leaf[0], answer)
+
+        return jax.vmap(one)(context, queries)
+
+    return make_answering(method._replace(predict=predict), task, mesh)

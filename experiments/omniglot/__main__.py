@@ -2,115 +2,164 @@
 
     python -m experiments.omniglot --config=5way1shot --workdir=runs/mine
 
-Reads downwards: config -> data -> model -> train -> test -> files. The same command
+Reads downwards: config -> method -> data -> train -> test -> files. The same command
 resumes an interrupted run and ends bit-identical to one that was never interrupted.
+With other `--config.eval.*` it tests the same trained state once more.
 """
 
 from __future__ import annotations
 
-from experiments import launch, runtime
+from experiments.common import launch, runtime
 
 if __name__ == "__main__":
     runtime.prepare()
 
 import dataclasses
 import pathlib
+import sys
 from typing import Any
 
 import jax
 import numpy as np
 
-from experiments import fewshot, loop, report, results, sources
-from experiments import settings as settings_lib
-from nmn_jax.run import parallel
+from experiments import report
+from experiments.common import identity, loop, provenance, results, training
+from experiments.omniglot import protocol, records, sources
+from experiments.omniglot.protocol import Bench
+from nmn_jax.data import lake
+from nmn_jax.data.types import Partition
+from nmn_jax.run import parallel, place
+
+EXPERIMENT = "omniglot"
 
 
-def main(run: settings_lib.Run, workdir: pathlib.Path | None, results_dir: str) -> dict:
+def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> dict:
     """One run from data to pictures; returns the result that was written.
 
     Args:
       run: the config.
       workdir: where everything of the run goes; None is a folder named after the run.
       results_dir: where a copy of the result is put, "" for nowhere.
-    """
-    workdir = workdir or pathlib.Path("runs") / results.run_name(run)
-    results.claim(workdir, run, settings_lib.resolve(run))
-    mesh = parallel.make_mesh()
-    partition, split = sources.load(run.data)
-    functions = fewshot.make_functions(run, mesh)
-    results.announce(run, workdir, split, functions.parameters)
 
-    outcome = train(run, functions, partition, mesh, workdir)
-    best = outcome.state.best.learner
-    test_images = parallel.replicate(mesh, partition.test)
-    tested = test(run, functions, best, test_images)
-    evidence = fewshot.evidence(functions, best, test_images, seed=run.eval.seed)
+    Raises:
+      ValueError: before the first step, for anything about the config, the data or the
+        folders that would end the run later.
+      FileNotFoundError: if data are missing; says what to do.
+    """
+    mesh = parallel.make_mesh()
+    bench = protocol.prepare(run, mesh)
+    workdir = workdir or pathlib.Path("runs") / run_name(bench)
+    place.claim_folder(workdir, "--workdir")
+    if results_dir:
+        place.claim_folder(results_dir, "--results")
+    official = lake.load() if run.eval.kind == "lake" else None
+    partition = sources.load(run.data)
+    sources.check(run, partition)
+    suffix = identity.claim(workdir, run, bench.settings)
+
+    pools = Partition(*(parallel.replicate(mesh, images) for images in partition))
+    outcome = train(bench, pools, workdir)
+    seen = protocol.episodes_exam(bench, pools.test, run.eval)
+    exam = protocol.lake_exam(bench, official) if official else seen
+    best = outcome.state.best.state
+    tested = protocol.test(bench, best, exam)
+    evidence = protocol.evidence(bench, best, seen)
 
     if not parallel.is_main_process():
         return {}
-    np.savez_compressed(workdir / "evidence.npz", **evidence)  # type: ignore[arg-type]
-    result = results.make_result(run, split, outcome, tested)
-    results.write_result(result, workdir, results_dir)
-    report.draw_run(workdir)
+    result = make_result(bench, outcome, tested)
+    results.write_result(result, workdir, results_dir, suffix=suffix)
+    if not suffix:
+        np.savez_compressed(workdir / "evidence.npz", **evidence)  # type: ignore[arg-type]
+        report.draw_run(workdir)
     return result
 
 
-def train(
-    run: settings_lib.Run,
-    functions: fewshot.Functions,
-    partition: Any,
-    mesh: jax.sharding.Mesh,
-    workdir: pathlib.Path,
-) -> loop.Outcome:
-    """Train on training characters, keep what is best on validation characters."""
-    training = parallel.replicate(mesh, partition.train)
-    held_out = parallel.replicate(mesh, partition.validation)
+def train(bench: Bench, pools: Partition, workdir: pathlib.Path) -> loop.Outcome:
+    """Train on training characters, keep what is best on validation characters.
 
-    def validate(state: fewshot.RunState) -> tuple[fewshot.RunState, dict[str, float]]:
-        found = fewshot.evaluate(
-            functions, fewshot.without_optimizers(state.learner), held_out,
-            seed=run.eval.seed + 1, count=run.eval.validation_episodes,
-            batch=run.eval.batch,
-        )  # fmt: skip
-        scalars = {
-            "validation/accuracy": found.accuracy,
-            "validation/ci95": found.ci95,
-        }
-        return fewshot.keep_best(state, found.accuracy), scalars
-
-    plan = loop.Plan(*(getattr(run.train, name) for name in loop.Plan._fields))
+    Args:
+      pools: images of the three parts, on every device.
+    """
+    state = protocol.start(bench)
+    announce(bench, workdir, training.parameters(state))
     return loop.train(
-        plan,
-        parallel.replicate(mesh, functions.init()),
-        lambda state: functions.step(state, training),
-        validate,
+        protocol.plan(bench.run),
+        state,
+        protocol.make_step(bench, pools.train),
+        protocol.make_validate(bench, pools.validation),
         workdir=workdir,
-        identity={"config": dataclasses.asdict(run)},
+        identity={"config": dataclasses.asdict(bench.run)},
     )
 
 
-def test(
-    run: settings_lib.Run,
-    functions: fewshot.Functions,
-    state: Any,
-    images: jax.Array,
-) -> dict[str, fewshot.Score]:
-    """Accuracy on test characters by the number of adaptation steps; "0" always."""
-    if run.eval.kind == "lake":
-        return {"0": fewshot.evaluate_lake(functions, state, run.ways)}
-    if run.eval.kind != "episodes":
-        raise ValueError(
-            f"eval.kind={run.eval.kind!r}; choose one of 'episodes', 'lake'"
+def run_name(bench: Bench) -> str:
+    """A name that tells runs apart: data, ways, shots, method, preset, sg, seed."""
+    run, settings = bench.run, bench.settings
+    label = run.model.get("label_input")
+    parts = [
+        run.data.source, f"{run.ways}way{run.shots}shot", run.method, run.preset,
+        f"sg-{settings.sg.use}",
+        *([] if settings.sg.control == "none" else [settings.sg.control]),
+        *([f"label-{label}"] if label else []), f"seed{run.seed}",
+    ]  # fmt: skip
+    return "-".join(parts)
+
+
+def announce(bench: Bench, workdir: pathlib.Path, parameters: int) -> None:
+    """One line on the terminal that says what is about to happen."""
+    run = bench.run
+    if parallel.is_main_process():
+        print(
+            f"{run_name(bench)}: split {records.split_name(run.data)}, norm "
+            f"{bench.settings.model.norm}, {parameters:,} parameters, "
+            f"{run.train.steps} steps of {run.train.episodes} episodes on "
+            f"{jax.device_count()} {provenance.device_name()}; files in {workdir}",
+            file=sys.stderr,
         )
-    plain = fewshot.evaluate(
-        functions, state, images,
-        seed=run.eval.seed, count=run.eval.episodes, batch=run.eval.batch,
+
+
+def make_result(
+    bench: Bench, outcome: loop.Outcome, tested: dict[int, dict[str, Any]]
+) -> dict[str, Any]:
+    """The result: accuracy as it stands, and after gradient steps at test time.
+
+    Args:
+      tested: as `protocol.test` returns it.
+    """
+    run, score = bench.run, protocol.SCORE
+    names = {steps: score + (f" after {steps} steps" if steps else "")
+             for steps in tested}  # fmt: skip
+    return results.make_result(
+        run, bench.settings, outcome,
+        experiment=EXPERIMENT,
+        columns=bench.method.columns,
+        task={
+            "data": run.data.source, "split": records.split_name(run.data),
+            "ways": run.ways, "shots": run.shots,
+        },
+        evaluation=evaluation(bench),
+        measures={names[at]: results.measure(each[score])
+                  for at, each in tested.items()},
+        images_per_step=run.ways * (run.shots + run.train.queries) * run.train.episodes,
+        first_step_seconds=outcome.first_step,
+        extra={"validation_accuracy": float(outcome.state.best.score)},
     )  # fmt: skip
-    scores = {"0": plain}
-    if set(run.eval.adapt_steps) - {0}:
-        scores |= fewshot.evaluate_adapted(run, state, images)
-    return scores
+
+
+def evaluation(bench: Bench) -> dict[str, Any]:
+    """What the measures of a result are of; tables keep different ones apart."""
+    part = bench.run.eval
+    found: dict[str, Any] = {"kind": part.kind}
+    if part.kind == "episodes":
+        found |= {
+            "episodes": part.episodes, "seed": part.seed,
+            "queries": records.queries_asked(bench.run, part),
+        }  # fmt: skip
+    if any(part.adapt_steps):
+        found["adapt"] = dataclasses.asdict(bench.settings.adapt)
+    return found
 
 
 if __name__ == "__main__":
-    launch.run(main, settings_lib.Run, default="omniglot")
+    launch.run(main, records.Run, default="omniglot")

@@ -1,22 +1,23 @@
 """Few-shot classification of handwritten characters, N ways and S shots.
 
     python -m experiments.omniglot --config=5way1shot
-    python -m experiments.omniglot --config=20way5shot --config.sg=fast
+    python -m experiments.omniglot --config=20way5shot --config.sg=both
     python -m experiments.omniglot                     # quick: made-up glyphs, no files
 
 Variants: `quick`, and `<N>way<S>shot` for any N and S. Every field can be overridden,
-e.g. `--config.optim.lr=5e-4`; `model`, `feedback` and `optim` start empty and override
-the preset. Time and published numbers: see the table in README.md.
+e.g. `--config.optim.lr=5e-4`; `model`, `sg`, `optim` and `adapt` start empty and
+override the preset. Time and published numbers: see the table in README.md.
 """
 
 import dataclasses
 import re
 
 import ml_collections
+from ml_collections import config_dict
 
-from experiments import settings
-from experiments.configs import placeholders
-from nmn_jax import settings as library
+from experiments.common.config import placeholders
+from experiments.omniglot import records
+from nmn_jax.settings import records as library
 
 
 def get_config(variant: str = "quick") -> ml_collections.ConfigDict:
@@ -25,10 +26,12 @@ def get_config(variant: str = "quick") -> ml_collections.ConfigDict:
     Raises:
       ValueError: if the variant is neither `quick` nor `<N>way<S>shot`.
     """
-    config = ml_collections.ConfigDict(dataclasses.asdict(settings.Run()))
+    config = ml_collections.ConfigDict(dataclasses.asdict(records.Run()))
+    config.data.split = config_dict.placeholder(str)
     config.model = placeholders(library.ModelSettings)
-    config.feedback = placeholders(library.SyntheticSettings)
+    config.sg = placeholders(library.SGSettings)
     config.optim = placeholders(library.OptimSettings)
+    config.adapt = placeholders(library.AdaptSettings)
     if variant == "quick":
         return _quick(config)
     match = re.fullmatch(r"(\d+)way(\d+)shot", variant)
@@ -52,6 +55,7 @@ def _quick(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.train.validate_every = 100
     config.train.checkpoint_every = 100
     config.train.log_every = 20
+    config.validate.queries = 5
+    config.validate.episodes = 100
     config.eval.queries = 5
-    config.eval.validation_episodes = 100
     return config

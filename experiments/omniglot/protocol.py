@@ -1,282 +1,218 @@
-"""Data, jitted functions and measures of a few-shot run; no flags, no files written."""
+"""What a few-shot run trains on, selects by and is tested on; no files are written.
+
+Training characters make the batches, validation characters choose the state that is
+kept, test characters are seen once, by that state. All of it speaks to the method
+through its contract alone.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from experiments import prototype
-from experiments import settings as settings_lib
-from nmn_jax import adaptation, builders, losses, parallel, presets
-from nmn_jax import learner as learner_lib
-from nmn_jax import model as model_lib
-from nmn_jax.data import episodes as episodes_lib
+from experiments.common import loop, statistics, training
+from experiments.common.training import Answering, RunState
+from experiments.omniglot import records
 from nmn_jax.data import lake
-from nmn_jax.feedback import Batch
+from nmn_jax.methods import table
+from nmn_jax.methods.base import Method
+from nmn_jax.run import parallel
+from nmn_jax.settings.records import Settings
+from nmn_jax.tasks import episodes
+from nmn_jax.tasks.base import Batch, Context, Task
+
+# The score that decides and that is reported first.
+SCORE = "accuracy"
 
 
-class Best(NamedTuple):
-    """The learner with the best validation accuracy so far (without optimisers)."""
+class Bench(NamedTuple):
+    """A run with everything that is made of it before data are read.
 
-    learner: learner_lib.LearnerState
-    accuracy: jax.Array
-
-
-class RunState(NamedTuple):
-    """All that a checkpoint holds: the run goes on from it bit by bit.
-
-    `key` decides every training episode; as part of the state, not of the program, it
-    lets runs that differ in the seed alone share one compiled program.
+    answering: answers and scores of one chunk, see `training.make_answering`
     """
 
-    learner: learner_lib.LearnerState
-    best: Best
-    key: jax.Array
+    run: records.Run
+    settings: Settings
+    task: Task
+    method: Method
+    mesh: Mesh
+    answering: Answering
 
 
-class Functions(NamedTuple):
-    """step: `(RunState, images) -> (RunState, metrics)`, donated, any number of steps
-    answers: `(LearnerState, images, keys) -> (Batch, EpisodeRun)` of test episodes
-    predict: `(LearnerState, Batch) -> EpisodeRun`
+class Exam(NamedTuple):
+    """What is asked.
+
+    draw: `(numbers [size]) -> Batch` of the episodes so numbered, spread over the mesh
+    count: how many there are
+    size: of a chunk
     """
 
-    init: Callable[[], RunState]
-    step: Callable[[RunState, jax.Array], tuple[RunState, dict[str, jax.Array]]]
-    answers: Callable[..., tuple[Batch, model_lib.EpisodeRun]]
-    predict: Callable[[Any, Batch], model_lib.EpisodeRun]
-    parameters: int
+    draw: Callable[[np.ndarray], Batch]
+    count: int
+    size: int
 
 
-class Score(NamedTuple):
-    """Mean accuracy and half the width of its 95 % interval, over episodes."""
-
-    accuracy: float
-    ci95: float
-    episodes: int
-
-
-METHODS: dict[str, Callable[[settings_lib.Run], learner_lib.Learner]] = {
-    "nmn": lambda run: presets.make_learner(
-        settings_lib.resolve(run), classes=run.ways, steps=run.train.steps
-    )[1],
-    "prototype": lambda run: prototype.make_learner(
-        settings_lib.resolve(run), steps=run.train.steps
-    ),
-}
-
-
-def make_functions(run: settings_lib.Run, mesh: jax.sharding.Mesh) -> Functions:
-    """Jitted training step and test answers of a run, episodes over the mesh."""
-    learner = builders.pick(METHODS, run.method, "method")(run)
-    parallel.check_divisible(mesh, run.train.episodes)
-    sharding = parallel.episode_sharding(mesh)
-
-    def one_step(state: RunState, images: jax.Array) -> tuple[RunState, dict]:
-        drawn = episodes_lib.sample(
-            jax.random.fold_in(state.key, state.learner.step),
-            images,
-            episodes=run.train.episodes,
-            ways=run.ways,
-            shots=run.shots,
-            queries=run.train.queries,
-        )
-        batch = jax.lax.with_sharding_constraint(to_batch(drawn, run.ways), sharding)
-        after, metrics = learner.step(state.learner, batch)
-        return RunState(after, state.best, state.key), metrics
-
-    def answers(state: Any, images: jax.Array, keys: jax.Array) -> tuple:
-        batch = test_batch(run, images, keys)
-        return batch, learner.predict(state, batch)
-
-    def init() -> RunState:
-        return start_state(learner, run.seed)
-
-    shapes = jax.eval_shape(init)
-    sizes = (math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes.best.learner))
-    step = _many_steps(one_step, run.train.steps_per_call)
-    return Functions(
-        init,
-        jax.jit(step, donate_argnums=0),
-        jax.jit(answers),
-        jax.jit(learner.predict),
-        sum(sizes),
-    )
-
-
-def test_batch(run: settings_lib.Run, images: jax.Array, keys: jax.Array) -> Batch:
-    """Test episodes, one for each key."""
-    drawn = episodes_lib.sample_each(
-        keys,
-        images,
-        ways=run.ways,
-        shots=run.shots,
-        queries=settings_lib.queries_at_test(run),
-    )
-    return to_batch(drawn, run.ways)
-
-
-def _many_steps(one_step: Callable, count: int) -> Callable:
-    """Several steps in one dispatch: right on accelerators, slow on a CPU."""
-    if count == 1:
-        return one_step
-
-    def steps(state: RunState, images: jax.Array) -> tuple[RunState, dict]:
-        state, metrics = jax.lax.scan(
-            lambda carried, _: one_step(carried, images), state, length=count
-        )
-        return state, jax.tree.map(lambda each: jnp.mean(each, axis=0), metrics)
-
-    return steps
-
-
-def start_state(learner: learner_lib.Learner, seed: int) -> RunState:
-    """The state before the first step; nothing is best yet."""
-    data_key, init_key = jax.random.split(jax.random.key(seed))
-    # Copies: a donated state must not hold the same buffer twice.
-    state = jax.tree.map(jnp.copy, learner.init(init_key))
-    best = jax.tree.map(jnp.copy, without_optimizers(state))
-    return RunState(state, Best(best, jnp.asarray(-1.0)), data_key)
-
-
-def without_optimizers(state: learner_lib.LearnerState) -> learner_lib.LearnerState:
-    """What answering needs of a learner."""
-    return state._replace(
-        network=state.network._replace(opt_state=()),
-        synthetic=state.synthetic._replace(opt_state=()),
-    )
-
-
-def keep_best(state: RunState, accuracy: float) -> RunState:
-    """The state with `best` replaced if this validation accuracy is higher."""
-    if accuracy <= float(state.best.accuracy):
-        return state
-    # A copy: the learner's own buffers are donated to the next step.
-    best = jax.tree.map(jnp.copy, without_optimizers(state.learner))
-    return RunState(
-        state.learner,
-        Best(best, jnp.full_like(state.best.accuracy, accuracy)),
-        state.key,
-    )
-
-
-def to_batch(drawn: episodes_lib.Episode, ways: int) -> Batch:
-    """Support before queries in one image axis, labels one-hot."""
-    return Batch(
-        jnp.concatenate([drawn.support_images, drawn.query_images], axis=1),
-        jax.nn.one_hot(drawn.support_labels, ways),
-        jax.nn.one_hot(drawn.query_labels, ways),
-    )
-
-
-def chunks(keys: jax.Array, size: int) -> Iterator[jax.Array]:
-    """Pieces of `size` keys; the last may be shorter."""
-    for first in range(0, len(keys), size):
-        yield keys[first : first + size]
-
-
-def score(each: np.ndarray) -> Score:
-    """Mean over episodes and its normal 95 % interval.
-
-    Accuracies of queries within an episode depend on each other, so the interval is
-    over episodes, not over images.
-    """
-    half = 1.96 * float(np.std(each, ddof=1)) / math.sqrt(len(each))
-    return Score(float(np.mean(each)), half, len(each))
-
-
-def evaluate(
-    functions: Functions,
-    state: Any,
-    images: jax.Array,
-    *,
-    seed: int,
-    count: int,
-    batch: int,
-) -> Score:
-    """Accuracy over `count` episodes fixed by `seed`."""
-    results = []
-    for keys in chunks(episodes_lib.fixed_keys(seed, count), batch):
-        asked, answered = functions.answers(state, images, keys)
-        results.append(losses.accuracy(answered.logits, asked.query).mean(axis=-1))
-    return score(np.concatenate(jax.device_get(results)))
-
-
-def evaluate_lake(functions: Functions, state: Any, ways: int) -> Score:
-    """Lake's 20 official runs: 20 characters of one alphabet, one drawing of each.
+def prepare(run: records.Run, mesh: Mesh) -> Bench:
+    """The task, the method and its answers; everything that needs no data is checked.
 
     Raises:
-      ValueError: unless the model answers among 20 ways.
+      ValueError: for an unknown method, a setting without effect, a plan or a batch
+        that cannot be, or adaptation of a method that has none.
     """
-    if ways != 20:
-        raise ValueError(f"Lake's runs are 20-way 1-shot, the model is {ways}-way")
-    runs = lake.load()
-    images = np.concatenate([runs.training, runs.test], axis=1).astype(np.float32) / 255
-    labels = np.broadcast_to(np.arange(20), runs.answers.shape)
-    batch = Batch(
-        jnp.asarray(images),
-        jax.nn.one_hot(labels, 20),
-        jax.nn.one_hot(runs.answers, 20),
-    )
-    answered = functions.predict(state, batch)
-    return score(
-        np.asarray(losses.accuracy(answered.logits, batch.query).mean(axis=-1))
-    )
+    entry = table.entry(run.method, form="episodes")
+    settings = records.resolve(run, entry.uses)
+    task = episodes.classification(
+        ways=run.ways, shots=run.shots, queries=run.train.queries,
+        episodes=run.train.episodes,
+    )  # fmt: skip
+    parallel.check_divisible(mesh, run.train.episodes)
+    loop.check_plan(plan(run))
+    method = entry.make(settings, task, steps=run.train.steps)
+    if any(run.eval.adapt_steps) and method.adapt is None:
+        raise ValueError(
+            f"eval.adapt_steps={run.eval.adapt_steps} with method={run.method!r}: it "
+            "takes no gradient steps at test time; leave eval.adapt_steps at (0,)"
+        )
+    answering = training.make_answering(method, task, mesh)
+    return Bench(run, settings, task, method, mesh, answering)
 
 
-def evaluate_adapted(
-    run: settings_lib.Run, state: Any, images: jax.Array
-) -> dict[str, Score]:
-    """Accuracy after 0, 1, 5, … gradient steps on each episode's support set (A10)."""
-    settings = settings_lib.resolve(run)
-    model, _ = presets.make_learner(settings, classes=run.ways, steps=run.train.steps)
-    adapter = adaptation.make_adapter(
-        model,
-        presets.make_feedback(settings.sg),
-        source=run.eval.adapt_source,
-        subset=run.eval.adapt_params,
-        lr=run.eval.adapt_lr,
-    )
-    update, predict = jax.jit(adapter.update), jax.jit(adapter.predict)
-    keys = episodes_lib.fixed_keys(run.eval.seed, run.eval.episodes)
-    results: dict[int, list[np.ndarray]] = {
-        at: [] for at in sorted(run.eval.adapt_steps)
-    }
-    for chunk in chunks(keys, run.eval.batch):
-        batch = test_batch(run, images, chunk)
-        params, done = adapter.start(state, batch), 0
-        for at, scores in results.items():
-            for _ in range(at - done):
-                params = update(state, batch, params)
-            done = at
-            logits = predict(state, batch, params)
-            scores.append(np.asarray(losses.accuracy(logits, batch.query).mean(-1)))
-    return {str(at): score(np.concatenate(each)) for at, each in results.items()}
+def plan(run: records.Run) -> loop.Plan:
+    """How long to train, and how often what."""
+    return loop.Plan(*(getattr(run.train, name) for name in loop.Plan._fields))
+
+
+def start(bench: Bench) -> RunState:
+    """The state before the first step, on every device."""
+    state = training.start_state(bench.method, bench.run.seed, selects=True)
+    return parallel.replicate(bench.mesh, state)
+
+
+def make_step(bench: Bench, images: jax.Array) -> loop.Step:
+    """`(state) -> (state, metrics)`, compiled when it is first called."""
+    each = loop.steps_per_call(plan(bench.run), jax.default_backend())
+
+    def compiled(state: RunState) -> jax.stages.Compiled:
+        return training.compile_step(
+            bench.method, bench.task, state, images,
+            mesh=bench.mesh, steps_per_call=each,
+        )  # fmt: skip
+
+    return training.once_compiled(compiled, images)
+
+
+def make_validate(bench: Bench, images: jax.Array) -> loop.Validate:
+    """`(state) -> (state, scalars)`: ask about validation characters, keep the best."""
+    part = bench.run.validate
+    exam = episodes_exam(bench, images, part)
+    keep_best = training.make_keep_best(bench.method, bench.mesh)
+
+    def validate(state: RunState) -> tuple[RunState, dict[str, float]]:
+        found = scored(bench, bench.method.slim(state.method), exam)[SCORE]
+        mean, half, _ = statistics.estimate(found)
+        scalars = {f"validation/{SCORE}": mean, "validation/ci95": half or 0.0}
+        return keep_best(state, mean), scalars
+
+    return validate
+
+
+def episodes_exam(
+    bench: Bench, images: jax.Array, part: records.Validate | records.Evaluate
+) -> Exam:
+    """Episodes of these characters `[classes, drawers, H, W]`, fixed by `part.seed`."""
+    run, whole = bench.run, NamedSharding(bench.mesh, PartitionSpec())
+    key_data = np.asarray(jax.random.key_data(jax.random.key(part.seed)))
+
+    def drawn(key_data: jax.Array, numbers: jax.Array, images: jax.Array) -> Batch:
+        key = jax.random.wrap_key_data(key_data)
+        keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+        return episodes.fixed(
+            keys, images, ways=run.ways, shots=run.shots,
+            queries=records.queries_asked(run, part),
+        )  # fmt: skip
+
+    spread = parallel.episode_sharding(bench.mesh)
+    program = jax.jit(drawn, in_shardings=whole, out_shardings=spread)
+
+    def draw(numbers: np.ndarray) -> Batch:
+        return program(key_data, numbers.astype(np.int32), images)
+
+    return Exam(draw, part.episodes, parallel.pad_to_devices(bench.mesh, part.batch))
+
+
+def lake_exam(bench: Bench, runs: lake.Runs) -> Exam:
+    """Lake's 20 official runs: 20 characters of one alphabet, one drawing of each."""
+    labels = np.broadcast_to(np.arange(lake.ITEMS), runs.answers.shape)
+    one_hot = np.eye(lake.ITEMS, dtype=np.float32)
+    ink = [each.astype(np.float32) / 255 for each in (runs.training, runs.test)]
+    whole = Batch(Context(ink[0], one_hot[labels]), ink[1], one_hot[runs.answers])
+
+    def draw(numbers: np.ndarray) -> Batch:
+        chosen = jax.tree.map(lambda leaf: leaf[numbers], whole)
+        return training.place(bench.mesh, chosen)
+
+    return Exam(draw, lake.RUNS, parallel.pad_to_devices(bench.mesh, lake.RUNS))
+
+
+def scored(
+    bench: Bench, state: Any, exam: Exam, answering: Answering | None = None
+) -> dict[str, np.ndarray]:
+    """Every score by name, one number `[count]` for each episode of an exam.
+
+    Queries of one episode depend on each other, so an interval is over episodes.
+
+    Args:
+      state: as `Method.slim` leaves it.
+      answering: who answers, if not the method as it stands.
+    """
+    answering = answering or bench.answering
+
+    def score(numbers: np.ndarray) -> dict[str, jax.Array]:
+        batch = exam.draw(numbers)
+        return answering(state, (batch.context, batch.queries), batch.answers)[1]
+
+    return training.evaluate(score, count=exam.count, size=exam.size)
+
+
+def test(bench: Bench, state: Any, exam: Exam) -> dict[int, dict[str, np.ndarray]]:
+    """Scores of every episode by the number of gradient steps on its context.
+
+    Zero steps always; the others as `eval.adapt_steps` says (methods card A10).
+    """
+    found = {0: scored(bench, state, exam)}
+    for steps in sorted(set(bench.run.eval.adapt_steps) - {0}):
+        adapted = training.make_adapted_answering(
+            bench.method, bench.task, bench.mesh, steps=steps
+        )
+        found[steps] = scored(bench, state, exam, adapted)
+    return found
 
 
 def evidence(
-    functions: Functions, state: Any, images: jax.Array, *, seed: int, count: int = 4
+    bench: Bench, state: Any, exam: Exam, *, count: int = 4
 ) -> dict[str, np.ndarray]:
-    """A few test episodes with answers and addressing, for the pictures."""
-    keys = episodes_lib.fixed_keys(seed, count)
-    batch, run = jax.device_get(functions.answers(state, images, keys))
-    supports = batch.support.shape[1]
-    pixels = np.round(batch.images * 255).astype(np.uint8)
-    seen = {
-        "support_images": pixels[:, :supports],
-        "support_labels": batch.support.argmax(-1),
-        "query_images": pixels[:, supports:],
-        "query_labels": batch.query.argmax(-1),
-        "predictions": run.logits.argmax(-1),
+    """A few episodes of an exam with answers and what the method tells of them.
+
+    Images are uint8 `[count, S or Q, H, W]`, labels and predictions class numbers.
+    """
+    batch = exam.draw(np.minimum(np.arange(exam.size), exam.count - 1))
+    answer, _ = bench.answering(state, (batch.context, batch.queries), batch.answers)
+    batch, answer = jax.tree.map(
+        lambda leaf: leaf[:count], parallel.host_value((batch, answer))
+    )
+    return {
+        "support_images": _pixels(batch.context.inputs),
+        "support_labels": batch.context.targets.argmax(-1),
+        "query_images": _pixels(batch.queries),
+        "query_labels": batch.answers.argmax(-1),
+        "predictions": answer.output.argmax(-1),
+        **answer.evidence,
     }
-    if run.support is None:
-        return seen
-    return seen | {
-        "support_weights": run.support.trace.weights,
-        "support_writes": run.support.trace.writes,
-        "query_weights": run.query.weights,
-    }
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    return np.round(images * 255).astype(np.uint8)

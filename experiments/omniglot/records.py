@@ -1,95 +1,170 @@
-"""What an Omniglot run is made of, as frozen records (the library never sees flags)."""
+"""What an Omniglot run is made of, as frozen records that check themselves."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from nmn_jax import presets
+from nmn_jax.settings import checks, presets
+from nmn_jax.settings.checks import Checked, checked
+from nmn_jax.settings.records import RECORDS, Settings
+
+SOURCES = ("omniglot", "glyphs")
+SPLITS = ("paper", "official")
+# Lake's runs: 20 characters, one drawing of each.
+LAKE_WAYS, LAKE_SHOTS = 20, 1
+# An interval needs two episodes.
+EPISODES = checks.whole(2, 1_000_000)
+STEPS = checks.each(checks.whole(0, 10_000))
 
 
 @dataclasses.dataclass(frozen=True)
-class Data:
-    """`source` is `omniglot` or `glyphs`; `split` is `paper` or `official`."""
+class Data(Checked):
+    """`source` is `omniglot` or `glyphs` (made up, no file needed).
 
-    source: str = "omniglot"
-    split: str = "paper"
+    split: of Omniglot's characters, `paper` or `official`; None is `paper`
+    """
+
+    where = "data"
+    source: str = checked("omniglot", checks.choice(SOURCES))
+    split: str | None = checked(None, checks.optional(checks.choice(SPLITS)))
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a split of what has only one."""
+        super().__post_init__()
+        if self.source == "glyphs" and self.split is not None:
+            raise ValueError(
+                f"data.split={self.split!r} with data.source='glyphs': made-up glyphs "
+                "have one split of their own; leave data.split out"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
-class Train:
+class Train(Checked):
     """Length and batch of training.
 
     steps: optimiser steps
     episodes: episodes a step
     queries: queries a class
     minutes: stop training after this wall time, counted over all resumes; 0 is never
+    steps_per_call: steps of one dispatch; 0 is chosen by the kind of device
     """
 
-    steps: int = 5_000
-    episodes: int = 16
-    queries: int = 3
-    minutes: float = 0.0
-    steps_per_call: int = 1
-    log_every: int = 50
-    validate_every: int = 500
-    checkpoint_every: int = 250
+    where = "train"
+    steps: int = checked(5_000, checks.positive)
+    episodes: int = checked(16, checks.whole(1, 1_000_000))
+    queries: int = checked(3, checks.whole(1, 10_000))
+    minutes: float = checked(0.0, checks.minutes)
+    steps_per_call: int = checked(0, checks.whole(0, 1_000_000))
+    log_every: int = checked(50, checks.positive)
+    validate_every: int = checked(500, checks.positive)
+    checkpoint_every: int = checked(250, checks.positive)
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate:
-    """How a run is tested; `kind` is `episodes` or `lake`.
+class Validate(Checked):
+    """What decides while training which state is best: part of a run's identity.
 
+    episodes: fixed episodes of validation characters
+    queries: queries a class, 0 for 15 up to 5 ways and 5 above
+    batch: episodes evaluated at once
+    """
+
+    where = "validate"
+    episodes: int = checked(200, EPISODES)
+    queries: int = checked(0, checks.whole(0, 10_000))
+    batch: int = checked(20, checks.whole(1, 100_000))
+    seed: int = checked(2021, checks.seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate(Checked):
+    """How the best state is tested after training; may differ within a folder.
+
+    kind: `episodes` of test characters, or Lake's 20 official runs (`lake`)
     episodes: fixed test episodes
     queries: queries a class, 0 for 15 up to 5 ways and 5 above
     batch: test episodes evaluated at once
-    adapt_steps: gradient steps on the support set before the queries (methods A10)
+    adapt_steps: gradient steps on the context before the queries (methods A10), as
+      `adapt` says; 0 is always among them
     """
 
-    kind: str = "episodes"
-    episodes: int = 1000
-    validation_episodes: int = 200
-    queries: int = 0
-    batch: int = 20
-    seed: int = 2020
-    adapt_steps: tuple[int, ...] = (0,)
-    adapt_source: str = "true"
-    adapt_params: str = "controllers+decoder"
-    adapt_lr: float = 0.01
+    where = "eval"
+    kind: str = checked("episodes", checks.choice(("episodes", "lake")))
+    episodes: int = checked(1000, EPISODES)
+    queries: int = checked(0, checks.whole(0, 10_000))
+    batch: int = checked(20, checks.whole(1, 100_000))
+    seed: int = checked(2020, checks.seed)
+    adapt_steps: tuple[int, ...] = checked((0,), STEPS)
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """One run. `model`, `feedback` and `optim` override the preset where not None."""
+class Run(Checked):
+    """One run. The dictionaries override the preset's records where not None.
 
-    method: str = "nmn"
-    preset: str = "recommended"
-    sg: str = "fast"
-    control: str = "none"
-    ways: int = 5
-    shots: int = 1
-    seed: int = 0
-    study: str = ""
-    data: Data = Data()
-    train: Train = Train()
-    eval: Evaluate = Evaluate()
+    method: a name of `nmn_jax.methods.table` for episodes
+    study: which study it belongs to, "" for none
+    """
+
+    method: str = checked("nmn", checks.text(least=1))
+    preset: str = checked("recommended", checks.choice(presets.PRESETS))
+    ways: int = checked(5, checks.whole(1, 10_000))
+    shots: int = checked(1, checks.whole(1, 10_000))
+    seed: int = checked(0, checks.seed)
+    study: str = checked("", checks.text())
+    data: Data = dataclasses.field(default_factory=Data)
+    train: Train = dataclasses.field(default_factory=Train)
+    validate: Validate = dataclasses.field(default_factory=Validate)
+    eval: Evaluate = dataclasses.field(default_factory=Evaluate)
     model: dict[str, Any] = dataclasses.field(default_factory=dict)
-    feedback: dict[str, Any] = dataclasses.field(default_factory=dict)
+    sg: dict[str, Any] = dataclasses.field(default_factory=dict)
     optim: dict[str, Any] = dataclasses.field(default_factory=dict)
+    adapt: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where Lake's runs cannot or must not be asked."""
+        super().__post_init__()
+        if self.eval.kind == "lake":
+            _check_lake(self)
 
 
-def queries_at_test(run: Run) -> int:
-    """15 queries a class up to 5 ways, 5 above, unless the config says otherwise."""
-    return run.eval.queries or (15 if run.ways <= 5 else 5)
+def _check_lake(run: Run) -> None:
+    if (run.ways, run.shots) != (LAKE_WAYS, LAKE_SHOTS):
+        raise ValueError(
+            f"eval.kind='lake' with ways={run.ways}, shots={run.shots}: Lake's runs "
+            f"are {LAKE_WAYS}-way {LAKE_SHOTS}-shot; train for those, e.g. "
+            f"--config={LAKE_WAYS}way{LAKE_SHOTS}shot"
+        )
+    if (run.data.source, run.data.split) != ("omniglot", "official"):
+        raise ValueError(
+            f"eval.kind='lake' with data.source={run.data.source!r}, "
+            f"data.split={run.data.split!r}: Lake's runs ask for characters of the "
+            "official evaluation set, of which the paper's split has 446 in training; "
+            "give data.source='omniglot' and data.split='official'"
+        )
 
 
-def resolve(run: Run) -> presets.Settings:
-    """The preset with the run's overrides.
+def split_name(data: Data) -> str:
+    """Which split is meant: the default is the paper's."""
+    return "glyphs" if data.source == "glyphs" else data.split or "paper"
+
+
+def queries_asked(run: Run, part: Validate | Evaluate) -> int:
+    """15 queries a class up to 5 ways, 5 above, unless the part says otherwise."""
+    return part.queries or (15 if run.ways <= 5 else 5)
+
+
+def resolve(run: Run, uses: tuple[str, ...]) -> Settings:
+    """The preset with the run's overrides; synthetic gradients are `fast` by default.
+
+    Args:
+      uses: settings that have an effect on the run's method (`methods.base.Entry`).
 
     Raises:
-      ValueError: for an unknown preset, choice, or value of the wrong type.
+      ValueError: for a value that may not be, or a setting without effect.
     """
-    settings = presets.preset(
-        run.preset, ways=run.ways, shots=run.shots, sg=run.sg, control=run.control
-    )
-    return presets.override(settings, model=run.model, sg=run.feedback, optim=run.optim)
+    given = {name: getattr(run, name) for name in RECORDS if hasattr(run, name)}
+    return presets.resolve(
+        run.preset, ways=run.ways, shots=run.shots, uses=uses, overrides=given,
+        default_use="fast",
+    )  # fmt: skip

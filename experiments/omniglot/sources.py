@@ -1,30 +1,54 @@
-"""Which images a few-shot run is made from."""
+"""Which images a few-shot run is made from, and whether they suffice for it."""
 
 from __future__ import annotations
 
 from typing import cast
 
-from experiments import settings as settings_lib
+from experiments.omniglot import records
 from nmn_jax.data import glyphs, omniglot, splits
 from nmn_jax.data.types import Partition
 
 
-def load(data: settings_lib.Data) -> tuple[Partition, str]:
-    """Images of the three parts, training rotated, and the split's name.
+def load(data: records.Data) -> Partition:
+    """Images of the three parts, training rotated.
 
     Raises:
-      ValueError: for an unknown source.
       FileNotFoundError: if Omniglot is not at hand; says what to do.
     """
-    if data.source == "omniglot":
-        characters = omniglot.load()
-        named = cast(splits.Name, data.split)  # checked there
-        split, name = splits.load(named, characters.characters), data.split
-    elif data.source == "glyphs":
+    if data.source == "glyphs":
         characters = glyphs.make()
-        split, name = glyphs.split(characters), "glyphs"
+        split = glyphs.split(characters)
     else:
-        raise ValueError(
-            f"data.source={data.source!r}; choose one of 'omniglot', 'glyphs'"
-        )
-    return splits.partition(characters.images, split, rotate="train"), name
+        characters = omniglot.load()
+        name = cast(splits.Name, records.split_name(data))
+        split = splits.load(name, characters.characters)
+    return splits.partition(characters.images, split, rotate="train")
+
+
+def check(run: records.Run, partition: Partition) -> None:
+    """Raises ValueError unless every part has the classes and drawings asked of it.
+
+    Names the fields, what they need, and what the data have.
+    """
+    asked = (
+        ("training", partition.train, "train.queries", run.train.queries),
+        ("validation", partition.validation, "validate.queries",
+         records.queries_asked(run, run.validate)),
+        ("test", partition.test, "eval.queries", records.queries_asked(run, run.eval)),
+    )  # fmt: skip
+    for part, images, field, queries in asked:
+        classes, drawers = images.shape[:2]
+        if run.ways > classes:
+            raise ValueError(
+                f"ways={run.ways}: there are {classes} {part} characters in "
+                f"{run.data.source}, so at most {classes} ways"
+            )
+        if run.shots + queries > drawers:
+            raise ValueError(
+                f"shots={run.shots} and {field}={queries} need {run.shots + queries} "
+                f"drawings of a {part} character, but {run.data.source} has {drawers}; "
+                f"lower shots, or give {field} of at most {drawers - run.shots}"
+                if run.shots < drawers
+                else f"shots={run.shots}: {run.data.source} has {drawers} drawings of "
+                f"a character, so at most {drawers - 1} shots"
+            )

@@ -1,4 +1,4 @@
-"""One program of a step and of an answer, whatever the method and however many devices."""
+"""One program of a step and of an answer, whatever the method and the devices."""
 
 from __future__ import annotations
 
