@@ -181,7 +181,7 @@ def make_answering(method: Method, task: Task, mesh: Mesh) -> Answering:
 
     `asked` is what `Method.predict` is given after the state: `(context, queries)`, or
     `(inputs,)` of a stream. The leading axis of everything asked is spread over the
-    mesh, so its length has to be a multiple of the devices (`chunk_size`). Scores are
+    mesh, so its length has to be a multiple of the devices (`parallel.pad_to_devices`). Scores are
     means `[B]` over the queries of an episode, or of single examples `[N]`.
     """
     whole = NamedSharding(mesh, PartitionSpec())
@@ -206,12 +206,6 @@ def scores(task: Task, output: jax.Array, answers: jax.Array) -> dict[str, jax.A
     return {name: v.reshape(len(v), -1).mean(axis=1) for name, v in each.items()}
 
 
-def chunk_size(mesh: Mesh, wanted: int) -> int:
-    """The least multiple of the number of devices that is not below `wanted`."""
-    devices = mesh.shape[parallel.AXIS]
-    return -(-wanted // devices) * devices
-
-
 def chunks(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
     """Numbers 0 to `count` in pieces `[size]`, and how many of a piece are meant.
 
@@ -230,7 +224,7 @@ def evaluate(
     Args:
       score: `(numbers [size]) -> {name: [size]}`, scores of the things so numbered.
       count: how many things there are.
-      size: of a chunk, see `chunk_size`.
+      size: of a chunk, a multiple of the devices (`parallel.pad_to_devices`).
     """
     pieces = [(score(numbers), meant) for numbers, meant in chunks(count, size)]
     # Fetched at the end: the device goes on while the next chunk is prepared.
@@ -239,23 +233,6 @@ def evaluate(
         name: np.concatenate([found[name][:meant] for found, meant in fetched])
         for name in fetched[0][0]
     }
-
-
-def place(mesh: Mesh, tree: Any) -> Any:
-    """A chunk that every process holds whole, its leading axis over the devices.
-
-    Raises:
-      ValueError: if it cannot be shared out evenly.
-    """
-    for leaf in jax.tree.leaves(tree):
-        parallel.check_divisible(mesh, len(leaf))
-    spread = parallel.episode_sharding(mesh)
-
-    def put(leaf: Any) -> jax.Array:
-        held = np.asarray(leaf)
-        return jax.make_array_from_callback(held.shape, spread, held.__getitem__)
-
-    return jax.tree.map(put, tree)
 
 
 def make_adapted_answering(

@@ -153,7 +153,7 @@ def lake_exam(bench: Bench, runs: lake.Runs) -> Exam:
 
     def draw(numbers: np.ndarray) -> Batch:
         chosen = jax.tree.map(lambda leaf: leaf[numbers], whole)
-        return training.place(bench.mesh, chosen)
+        return parallel.spread(bench.mesh, chosen)
 
     return Exam(draw, lake.RUNS, parallel.pad_to_devices(bench.mesh, lake.RUNS))
 

@@ -106,6 +106,7 @@ class Run(Checked):
     study: which study it belongs to, "" for none
     """
 
+    where = "config"
     method: str = checked("nmn", checks.text(least=1))
     preset: str = checked("recommended", checks.choice(presets.PRESETS))
     ways: int = checked(5, checks.whole(1, 10_000))

@@ -156,7 +156,9 @@ def test_the_command_reports_the_best_state_on_test_characters(tmp_path):
 
     # What decided which state is best is part of the run.
     changed = dataclasses.replace(RUN.validate, seed=3)
-    with pytest.raises(ValueError, match=r"config\.validate\.seed: 2021 there, 3 asked"):
+    with pytest.raises(
+        ValueError, match=r"config\.validate\.seed: 2021 there, 3 asked"
+    ):
         command.main(dataclasses.replace(RUN, validate=changed), tmp_path / "run", "")
 
 

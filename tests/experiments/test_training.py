@@ -158,9 +158,6 @@ def test_chunks_are_of_one_shape_and_their_filling_is_not_counted():
         training.evaluate(score, count=7, size=3)["number"], np.arange(7)
     )
     assert seen == [3, 3, 3]
-    assert [training.chunk_size(MESHES["eight devices"], n) for n in (1, 8, 20)] == [
-        8, 8, 24
-    ]  # fmt: skip
 
 
 def test_scores_are_means_over_queries_by_hand():
@@ -177,7 +174,7 @@ def test_scores_are_means_over_queries_by_hand():
 def test_answers_are_spread_over_the_devices_and_scores_are_everywhere(mesh):
     state, source, _ = started(mesh)
     answering = training.make_answering(METHOD, TASK, mesh)
-    batch = training.place(
+    batch = parallel.spread(
         mesh, jax.device_get(TASK.sample(state.key, jnp.asarray(0), source))
     )
     devices = mesh.shape[parallel.AXIS]
@@ -193,11 +190,6 @@ def test_answers_are_spread_over_the_devices_and_scores_are_everywhere(mesh):
     program = answering.lower(*given).compile()
     shape = batch.queries.sharding.shard_shape(batch.queries.shape)
     assert f"f32[{','.join(map(str, shape))}]" in program.as_text()
-
-
-def test_a_chunk_that_cannot_be_shared_out_is_refused():
-    with pytest.raises(ValueError, match="12 episodes .* 8 devices"):
-        training.place(MESHES["eight devices"], np.zeros((12, 2)))
 
 
 def test_a_stream_is_whole_on_every_device():

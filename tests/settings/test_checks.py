@@ -10,10 +10,11 @@ import math
 
 import pytest
 
+from experiments.omniglot import records as omniglot
 from nmn_jax.settings import checks, records
 
 # Whose fields are tried, and the fields of the records within them.
-ROOTS = [records.Settings]
+ROOTS = [records.Settings, omniglot.Run]
 
 NAME, TWICE = "no such name", ("input", "input")
 PROBES = [
@@ -34,6 +35,21 @@ VALID = {
     "optim.clip": [0, 0.0],
     "optim.controller_factor": [0, 0.0],
     "adapt.lr": [0, 0.0],
+    "config.method": [NAME],
+    "config.seed": [0],
+    "config.study": ["", NAME],
+    "config.model": [{}],
+    "config.sg": [{}],
+    "config.optim": [{}],
+    "config.adapt": [{}],
+    "data.split": [None],
+    "train.minutes": [0, 0.0],
+    "train.steps_per_call": [0],
+    "validate.queries": [0],
+    "validate.seed": [0],
+    "eval.queries": [0],
+    "eval.seed": [0],
+    "eval.adapt_steps": [(3,)],
 }
 
 

@@ -1,0 +1,150 @@
+"""What can be known to be wrong with a few-shot run is said before its first step."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from experiments.omniglot import __main__ as command
+from experiments.omniglot import config, protocol, records, sources
+from nmn_jax.data import lake, splits
+from nmn_jax.data.types import Partition
+from nmn_jax.run import parallel
+from nmn_jax.settings import reader
+
+RUN = records.Run(data=records.Data("glyphs"))
+OFFICIAL = records.Data(split="official")
+LAKE = records.Evaluate(kind="lake")
+
+
+def run_of(variant: str, **changes) -> records.Run:
+    found = reader.from_mapping(records.Run, config.get_config(variant))
+    return dataclasses.replace(found, **changes)
+
+
+def test_variants_become_runs():
+    quick = run_of("quick")
+    assert (quick.data.source, quick.train.steps, quick.validate.episodes) == (
+        "glyphs", 300, 100
+    )  # fmt: skip
+    twenty = run_of("20way5shot")
+    assert (twenty.ways, twenty.shots, twenty.data.split) == (20, 5, None)
+    with pytest.raises(ValueError, match=r"'5ways'; use quick or <N>way<S>shot"):
+        config.get_config("5ways")
+
+
+def test_defaults_are_those_of_every_committed_result():
+    """Validation had the seed after that of the test; the split was the paper's."""
+    run = run_of("5way1shot")
+    assert (run.eval.seed, run.validate.seed) == (2020, 2021)
+    assert (run.eval.episodes, run.validate.episodes) == (1000, 200)
+    assert records.split_name(run.data) == "paper"
+    assert records.queries_asked(run, run.eval) == 15
+    assert records.queries_asked(run_of("20way1shot"), run.validate) == 5
+    assert records.queries_asked(run, records.Evaluate(queries=7)) == 7
+    settings = protocol.prepare(run, parallel.make_mesh()).settings
+    assert (settings.preset, settings.sg.use) == ("recommended", "fast")
+
+
+def test_lakes_runs_are_for_models_of_the_official_split_and_their_shape():
+    run = run_of("20way1shot", data=OFFICIAL, eval=LAKE)
+    assert run.eval.kind == "lake"
+    for changes, said in (
+        ({"data": records.Data(split="paper")}, "446 in training.*split='official'"),
+        ({"data": records.Data()}, "split=None.* 446 in training"),
+        ({"data": records.Data("glyphs")}, "source='glyphs'.*source='omniglot'"),
+        ({"shots": 5}, "ways=20, shots=5: Lake's runs are 20-way 1-shot"),
+        ({"ways": 5}, "ways=5, shots=1: Lake's runs are 20-way 1-shot"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            dataclasses.replace(run, **changes)
+
+
+def test_the_papers_split_has_446_of_lakes_evaluation_characters_in_training():
+    """Why the other split is refused."""
+    paper, official = splits.read("paper"), splits.read("official")
+    assert len(set(paper["train"]) & set(official["test"])) == 446
+
+
+def test_made_up_glyphs_have_no_split_to_choose():
+    with pytest.raises(ValueError, match=r"data\.split='paper' with .*'glyphs'"):
+        records.Data("glyphs", "paper")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"method": "knn"}, r"unknown method 'knn'; choose one of .*'prototype'"),
+        ({"method": "nmn_stream"}, "unknown method 'nmn_stream'"),
+        ({"method": "prototype", "sg": {"use": "both"}}, "sg.use='both' has no effect"),
+        ({"sg": {"use": "off", "control": "shuffled"}}, "nothing to control"),
+        ({"model": {"slotz": 3}}, "did you mean slots"),
+        ({"train": records.Train(episodes=12)}, "12 episodes .* 8 devices"),
+        ({"train": records.Train(steps=10, steps_per_call=4)}, "train.steps=10 must"),
+        (
+            {"method": "prototype", "eval": records.Evaluate(adapt_steps=(0, 1))},
+            r"eval\.adapt_steps=\(0, 1\) with method='prototype': it takes no gradient",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_data_are_read(changes, said):
+    run = dataclasses.replace(RUN, **changes)
+    with pytest.raises(ValueError, match=said):
+        protocol.prepare(run, parallel.make_mesh())
+
+
+def shapes(*classes: int, drawers: int = 20) -> Partition:
+    """Parts of so many characters; only shapes matter."""
+    return Partition(*(np.zeros((count, drawers, 1, 1), np.uint8) for count in classes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        # 6 + 15 drawings of 20: fine while training, too many at the first validation.
+        ({"shots": 6}, r"shots=6 and validate\.queries=15 need 21 .* at most 14"),
+        (
+            {"shots": 6, "validate": records.Validate(queries=5)},
+            r"shots=6 and eval\.queries=15 need 21 drawings of a test",
+        ),
+        (
+            {"shots": 18},
+            r"shots=18 and train\.queries=3 need 21 drawings of a training",
+        ),
+        ({"shots": 20}, "has 20 drawings of a character, so at most 19 shots"),
+        ({"ways": 31}, "ways=31: there are 30 test characters"),
+        ({"ways": 41}, "ways=41: there are 40 validation characters"),
+        ({"ways": 201}, "ways=201: there are 200 training characters"),
+    ],
+)
+def test_every_part_of_the_data_has_to_suffice(changes, said):
+    with pytest.raises(ValueError, match=said):
+        sources.check(dataclasses.replace(RUN, **changes), shapes(200, 40, 30))
+
+
+def test_what_suffices_is_not_refused():
+    sources.check(RUN, shapes(200, 40, 30))
+    edge = dataclasses.replace(RUN, shots=5, ways=5)
+    sources.check(edge, shapes(5, 5, 5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "said"),
+    [
+        ({"shots": 6}, ValueError, "validate.queries=15 need 21"),
+        (
+            {"ways": 20, "data": OFFICIAL, "eval": LAKE}, FileNotFoundError,
+            lake.FILE.replace(".", r"\."),
+        ),
+    ],
+)  # fmt: skip
+def test_the_command_says_so_and_leaves_no_run_behind(
+    monkeypatch, tmp_path, changes, kind, said
+):
+    monkeypatch.setenv("NMN_DATA_DIR", str(tmp_path / "nowhere"))
+    run = dataclasses.replace(RUN, **changes)
+    with pytest.raises(kind, match=said):
+        command.main(run, tmp_path / "run", "")
+    assert list((tmp_path / "run").iterdir()) == []
