@@ -181,8 +181,8 @@ def make_answering(method: Method, task: Task, mesh: Mesh) -> Answering:
 
     `asked` is what `Method.predict` is given after the state: `(context, queries)`, or
     `(inputs,)` of a stream. The leading axis of everything asked is spread over the
-    mesh, so its length has to be a multiple of the devices (`parallel.pad_to_devices`). Scores are
-    means `[B]` over the queries of an episode, or of single examples `[N]`.
+    mesh, so its length has to be a multiple of the devices (`parallel.pad_to_devices`).
+    Scores are means `[B]` over the queries of an episode, or of examples `[N]`.
     """
     whole = NamedSharding(mesh, PartitionSpec())
     spread = parallel.episode_sharding(mesh)

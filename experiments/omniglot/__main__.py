@@ -25,9 +25,8 @@ import numpy as np
 from experiments import report
 from experiments.common import identity, loop, provenance, results, training
 from experiments.omniglot import protocol, records, sources
-from experiments.omniglot.protocol import Bench
+from experiments.omniglot.protocol import Bench, Pools
 from nmn_jax.data import lake
-from nmn_jax.data.types import Partition
 from nmn_jax.run import parallel, place
 
 EXPERIMENT = "omniglot"
@@ -57,7 +56,7 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
     sources.check(run, partition)
     suffix = identity.claim(workdir, run, bench.settings)
 
-    pools = Partition(*(parallel.replicate(mesh, images) for images in partition))
+    pools = protocol.place(bench, partition)
     outcome = train(bench, pools, workdir)
     seen = protocol.episodes_exam(bench, pools.test, run.eval)
     exam = protocol.lake_exam(bench, official) if official else seen
@@ -75,12 +74,8 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
     return result
 
 
-def train(bench: Bench, pools: Partition, workdir: pathlib.Path) -> loop.Outcome:
-    """Train on training characters, keep what is best on validation characters.
-
-    Args:
-      pools: images of the three parts, on every device.
-    """
+def train(bench: Bench, pools: Pools, workdir: pathlib.Path) -> loop.Outcome:
+    """Train on training characters, keep what is best on validation characters."""
     state = protocol.start(bench)
     announce(bench, workdir, training.parameters(state))
     return loop.train(

@@ -18,6 +18,7 @@ from experiments.common import loop, statistics, training
 from experiments.common.training import Answering, RunState
 from experiments.omniglot import records
 from nmn_jax.data import lake
+from nmn_jax.data.types import Partition
 from nmn_jax.methods import table
 from nmn_jax.methods.base import Method
 from nmn_jax.run import parallel
@@ -43,16 +44,24 @@ class Bench(NamedTuple):
     answering: Answering
 
 
+class Pools(NamedTuple):
+    """Images `[classes, drawers, H, W]` of the three parts, on every device."""
+
+    train: jax.Array
+    validation: jax.Array
+    test: jax.Array
+
+
 class Exam(NamedTuple):
     """What is asked.
 
     draw: `(numbers [size]) -> Batch` of the episodes so numbered, spread over the mesh
-    count: how many there are
+    episodes: how many there are
     size: of a chunk
     """
 
     draw: Callable[[np.ndarray], Batch]
-    count: int
+    episodes: int
     size: int
 
 
@@ -90,6 +99,11 @@ def start(bench: Bench) -> RunState:
     """The state before the first step, on every device."""
     state = training.start_state(bench.method, bench.run.seed, selects=True)
     return parallel.replicate(bench.mesh, state)
+
+
+def place(bench: Bench, partition: Partition) -> Pools:
+    """The data on every device."""
+    return Pools(*(parallel.replicate(bench.mesh, images) for images in partition))
 
 
 def make_step(bench: Bench, images: jax.Array) -> loop.Step:
@@ -149,11 +163,13 @@ def lake_exam(bench: Bench, runs: lake.Runs) -> Exam:
     labels = np.broadcast_to(np.arange(lake.ITEMS), runs.answers.shape)
     one_hot = np.eye(lake.ITEMS, dtype=np.float32)
     ink = [each.astype(np.float32) / 255 for each in (runs.training, runs.test)]
-    whole = Batch(Context(ink[0], one_hot[labels]), ink[1], one_hot[runs.answers])
+    # On the host: a chunk is placed as a whole, also where there are more processes.
+    whole: Any = (ink[0], one_hot[labels], ink[1], one_hot[runs.answers])
 
     def draw(numbers: np.ndarray) -> Batch:
-        chosen = jax.tree.map(lambda leaf: leaf[numbers], whole)
-        return parallel.spread(bench.mesh, chosen)
+        chosen = [each[numbers] for each in whole]
+        inputs, targets, queries, answers = parallel.spread(bench.mesh, chosen)
+        return Batch(Context(inputs, targets), queries, answers)
 
     return Exam(draw, lake.RUNS, parallel.pad_to_devices(bench.mesh, lake.RUNS))
 
@@ -175,7 +191,7 @@ def scored(
         batch = exam.draw(numbers)
         return answering(state, (batch.context, batch.queries), batch.answers)[1]
 
-    return training.evaluate(score, count=exam.count, size=exam.size)
+    return training.evaluate(score, count=exam.episodes, size=exam.size)
 
 
 def test(bench: Bench, state: Any, exam: Exam) -> dict[int, dict[str, np.ndarray]]:
@@ -199,7 +215,7 @@ def evidence(
 
     Images are uint8 `[count, S or Q, H, W]`, labels and predictions class numbers.
     """
-    batch = exam.draw(np.minimum(np.arange(exam.size), exam.count - 1))
+    batch = exam.draw(np.minimum(np.arange(exam.size), exam.episodes - 1))
     answer, _ = bench.answering(state, (batch.context, batch.queries), batch.answers)
     batch, answer = jax.tree.map(
         lambda leaf: leaf[:count], parallel.host_value((batch, answer))

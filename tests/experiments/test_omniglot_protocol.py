@@ -96,7 +96,7 @@ def telltale(monkeypatch) -> None:
 def finished(telltale, tmp_path):
     """A whole run: bench, outcome, and where its files are."""
     bench = protocol.prepare(RUN, parallel.make_mesh())
-    pools = Partition(*(parallel.replicate(bench.mesh, each) for each in POOLS))
+    pools = protocol.place(bench, POOLS)
     return bench, pools, command.train(bench, pools, tmp_path), tmp_path
 
 
@@ -242,7 +242,7 @@ def test_lakes_runs_are_asked_as_they_are(monkeypatch):
         eval=records.Evaluate(kind="lake"),
     )  # fmt: skip
     exam = protocol.lake_exam(bench, runs)
-    assert (exam.count, exam.size) == (20, 24)
+    assert (exam.episodes, exam.size) == (20, 24)
     state = bench.method.slim(protocol.start(bench).method)
     found = protocol.test(bench, state, exam)[0]["accuracy"]
     right = []
