@@ -120,12 +120,12 @@ def scored(bench: Bench, state: Any, asked: Asked) -> np.ndarray:
 
     Every image is asked of the same state, as `Method.slim` leaves it.
     """
-    size = training.chunk_size(bench.mesh, bench.run.validate.images)
+    size = parallel.pad_to_devices(bench.mesh, bench.run.validate.images)
     one_hot = np.eye(records.CLASSES, dtype=np.float32)
 
     def score(numbers: np.ndarray) -> dict[str, jax.Array]:
         images = asked.images[numbers].astype(np.float32) / 255
-        inputs, answers = training.place(
+        inputs, answers = parallel.spread(
             bench.mesh, (images, one_hot[asked.labels[numbers]])
         )
         return bench.answering(state, (inputs,), answers)[1]
