@@ -150,17 +150,26 @@ def read_cache(key: str, forms: Mapping[str, Form]) -> dict[str, np.ndarray] | N
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        return _checked(path, key, forms)
     except Exception as error:  # a made-up file can raise anything while it is parsed
-        cause = f"{type(error).__name__}: {error}".splitlines()[0][:160]
-        return _not_believed(path, f"not a readable npz, {cause}")
-    digest = str(arrays.pop(_DIGEST, "no digest"))
-    if digest != _content_digest(key, arrays):
-        return _not_believed(path, "its content is not what was written")
+        cause = (str(error) or type(error).__name__).splitlines()[0][:160]
+        warnings.warn(f"{path}: damaged cache, made anew ({cause})", stacklevel=2)
+        return None
+
+
+def _checked(
+    path: pathlib.Path, key: str, forms: Mapping[str, Form]
+) -> dict[str, np.ndarray]:
+    stored = np.load(path, allow_pickle=False)
+    if not isinstance(stored, np.lib.npyio.NpzFile):
+        raise ValueError("one array, no npz")
+    with stored:
+        arrays = {name: stored[name] for name in stored.files}
+    if str(arrays.pop(_DIGEST, "")) != _content_digest(key, arrays):
+        raise ValueError("its content is not what was written")
     found = {name: (array.shape, _kind(array)) for name, array in arrays.items()}
     if found != dict(forms):
-        return _not_believed(path, f"{found} where {dict(forms)} belong")
+        raise ValueError(f"{found} where {dict(forms)} belong")
     return arrays
 
 
@@ -177,10 +186,6 @@ def write_cache(key: str, arrays: Mapping[str, np.ndarray]) -> None:
         write_atomically(path, lambda file: np.savez_compressed(file, **entries))
     except OSError as error:
         warnings.warn(f"{path}: cache not written ({error})", stacklevel=2)
-
-
-def _not_believed(path: pathlib.Path, cause: str) -> None:
-    warnings.warn(f"{path}: damaged cache, made anew ({cause})", stacklevel=3)
 
 
 def _content_digest(key: str, arrays: Mapping[str, np.ndarray]) -> str:

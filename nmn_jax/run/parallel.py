@@ -108,9 +108,11 @@ def _check_peers(
         raise ValueError(f"{listed}: processes are numbered from 0 to processes - 1")
 
 
-def _start(mode: str, given: tuple[Any, ...], timeout: float) -> bool:
+def _start(
+    mode: str, given: tuple[str | None, int | None, int | None], timeout: float
+) -> bool:
     try:
-        _in_time(lambda limit: _connect(given, limit), timeout)
+        _in_time(lambda limit: _connect(*given, limit), timeout)
     except TimeoutError as error:
         where = given[0] or "that the environment names"
         raise ValueError(
@@ -127,8 +129,12 @@ def _start(mode: str, given: tuple[Any, ...], timeout: float) -> bool:
     return True
 
 
-def _connect(given: tuple[Any, ...], limit: int) -> None:
-    jax.distributed.initialize(*given, initialization_timeout=limit)
+def _connect(
+    coordinator: str | None, processes: int | None, process: int | None, limit: int
+) -> None:
+    jax.distributed.initialize(
+        coordinator, processes, process, initialization_timeout=limit
+    )
 
 
 def _in_time(action: Callable[[int], None], seconds: float) -> None:
