@@ -183,7 +183,7 @@ def test_a_state_keeps_its_types_through_training(tmp_path):
         return step(state)
 
     loop.train(
-        PLAN, jnp.asarray(0.0), watched, lambda state: (jnp.asarray(1.0 * state), {}),
+        PLAN, jnp.asarray(0.0), watched, lambda state: (jnp.asarray(float(state)), {}),
         workdir=tmp_path, identity={},
     )  # fmt: skip
     assert not any(weak)
