@@ -118,7 +118,7 @@ def _module(file: str) -> Any:
 def _cause(error: Exception, file: str) -> str:
     """What went wrong in a config file, and in which of its lines."""
     said = " ".join(str(error).split())
-    if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
+    if isinstance(error, ValueError):
         return said
     if isinstance(error, AttributeError) and "'get_config'" in said:
         return f"{file} has no function get_config"
