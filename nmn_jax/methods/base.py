@@ -50,7 +50,8 @@ class Entry(NamedTuple):
     make: `(settings, task, *, steps) -> Method`, `steps` the length of training
     form: which tasks it is for, `episodes` or `stream`
     uses: settings that have an effect on it, as `record` or `record.field`, e.g.
-      `("model", "sg", "optim")`; giving any other is an error
+      `("model", "sg", "optim")`; `-record.field` takes one out of its record, e.g.
+      `-model.presentations`. Giving any other is an error
     """
 
     make: Callable[..., Method]

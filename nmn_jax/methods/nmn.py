@@ -48,7 +48,7 @@ def make(settings: Settings, task: Task, *, steps: int) -> Method:
     )
 
 
-ENTRY = Entry(make, "episodes", ("model", "sg", "optim", "adapt"))
+ENTRY = Entry(make, "episodes", ("model", "sg", "-sg.keep", "optim", "adapt"))
 
 
 def make_method(

@@ -59,7 +59,9 @@ def make(settings: Settings, task: Task, *, steps: int) -> Method:
     )
 
 
-ENTRY = Entry(make, "stream", ("model", "sg", "optim", "stream"))
+ENTRY = Entry(
+    make, "stream", ("model", "-model.presentations", "sg", "optim", "stream")
+)
 
 
 def make_method(

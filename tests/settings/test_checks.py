@@ -11,10 +11,15 @@ import math
 import pytest
 
 from experiments.omniglot import records as omniglot
+from experiments.rare_classes import records as rare_classes
 from nmn_jax.settings import checks, records
 
 # Whose fields are tried, and the fields of the records within them.
-ROOTS = [records.Settings, omniglot.Run]
+ROOTS = {
+    "library": records.Settings,
+    "omniglot": omniglot.Run,
+    "rare_classes": rare_classes.Run,
+}
 
 NAME, TWICE = "no such name", ("input", "input")
 PROBES = [
@@ -22,7 +27,7 @@ PROBES = [
     TWICE, None, True, [], {}, {3: 4}, object(),
 ]  # fmt: skip
 # What is valid among the probes; of a field that is not here, nothing is.
-VALID = {
+LIBRARY = {
     "preset": [NAME],
     "model.key_width": [0],
     "model.memory_scale": [0, 0.0],
@@ -35,21 +40,21 @@ VALID = {
     "optim.clip": [0, 0.0],
     "optim.controller_factor": [0, 0.0],
     "adapt.lr": [0, 0.0],
-    "config.method": [NAME],
-    "config.seed": [0],
-    "config.study": ["", NAME],
-    "config.model": [{}],
-    "config.sg": [{}],
-    "config.optim": [{}],
-    "config.adapt": [{}],
-    "data.split": [None],
+}
+EXPERIMENT = {
+    "method": [NAME],
+    "seed": [0],
+    "study": ["", NAME],
     "train.minutes": [0, 0.0],
     "train.steps_per_call": [0],
-    "validate.queries": [0],
-    "validate.seed": [0],
-    "eval.queries": [0],
-    "eval.seed": [0],
-    "eval.adapt_steps": [(3,)],
+    **{name: [{}] for name in records.RECORDS},
+}
+VALID = {
+    "library": LIBRARY,
+    "omniglot": EXPERIMENT
+    | {"data.split": [None], "validate.queries": [0], "validate.seed": [0]}
+    | {"eval.queries": [0], "eval.seed": [0], "eval.adapt_steps": [(3,)]},
+    "rare_classes": EXPERIMENT | {"data.frequent": [(3,)]},
 }
 
 
@@ -63,8 +68,14 @@ def family(record):
     return [record, *(below for each in inner(record) for below in family(each))]
 
 
-RECORDS = [record for root in ROOTS for record in family(root)]
-FIELDS = [(each, f.name) for each in RECORDS for f in dataclasses.fields(each)]
+RECORDS = [(name, each) for name, root in ROOTS.items() for each in family(root)]
+FIELDS = [(root, r, f.name) for root, r in RECORDS for f in dataclasses.fields(r)]
+
+
+def full_name(root, record, field):
+    """A field's name within its root, e.g. `train.steps`."""
+    within = "" if record is ROOTS[root] else f"{record.where}."
+    return f"{within}{field}"
 
 
 def make(record, **fields):
@@ -74,8 +85,8 @@ def make(record, **fields):
     return made
 
 
-@pytest.mark.parametrize(("record", "name"), FIELDS)
-def test_a_field_takes_what_is_valid_and_names_what_is_not(record, name):
+@pytest.mark.parametrize(("root", "record", "name"), FIELDS)
+def test_a_field_takes_what_is_valid_and_names_what_is_not(root, record, name):
     full = f"{record.where}.{name}" if record.where else name
     accepted = []
     for value in PROBES:
@@ -86,16 +97,17 @@ def test_a_field_takes_what_is_valid_and_names_what_is_not(record, name):
             assert said.startswith(f"{full}={value!r:.80}: must be "), said
         else:
             accepted.append(value)
-    assert list(map(repr, accepted)) == list(map(repr, VALID.get(full, [])))
+    valid = VALID[root].get(full_name(root, record, name), [])
+    assert list(map(repr, accepted)) == list(map(repr, valid))
 
 
 def test_the_table_names_fields_that_there_are():
-    names = {f"{r.where}.{name}" if r.where else name for r, name in FIELDS}
-    assert set(VALID) <= names
+    names = {full_name(*field) for field in FIELDS}
+    assert {each for valid in VALID.values() for each in valid} <= names
 
 
-@pytest.mark.parametrize("record", RECORDS)
-def test_every_field_says_what_it_may_be_and_its_default_is(record):
+@pytest.mark.parametrize(("root", "record"), RECORDS)
+def test_every_field_says_what_it_may_be_and_its_default_is(root, record):
     for field in dataclasses.fields(record):
         assert checks.check_of(field) is not None, field.name
     assert record() == record()

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from nmn_jax import settings as settings_lib
+from nmn_jax.methods import table
 from nmn_jax.settings import OptimSettings, override, preset, resolve
 
 ALL = ("model", "sg", "optim", "adapt", "stream", "replay")
@@ -166,3 +167,33 @@ def test_what_has_an_effect_reaches_the_settings(given):
 def test_a_misspelt_field_is_told_as_such_before_it_is_without_effect():
     with pytest.raises(ValueError, match=r"sg\.core: no such field"):
         resolved(sg={"use": "off", "core": "lstm"})
+
+
+@pytest.mark.parametrize("name", table.METHODS)
+def test_what_a_method_uses_are_settings_that_there_are(name):
+    known = {
+        f"{record}.{field.name}"
+        for record in settings_lib.records.RECORDS
+        for field in dataclasses.fields(getattr(settings_lib.Settings(), record))
+    } | set(settings_lib.records.RECORDS)
+    assert {each.removeprefix("-") for each in table.METHODS[name].uses} <= known
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        ("nmn", {"sg": {"keep": 0.5}}),
+        ("nmn", {"stream": {"carry": "memory"}}),
+        ("nmn_stream", {"model": {"presentations": 2}}),
+        ("nmn_stream", {"adapt": {"lr": 0.1}}),
+        ("nmn_replay", {"model": {"presentations": 2}}),
+        ("prototype", {"sg": {"use": "both"}}),
+        ("prototype", {"model": {"slots": 3}}),
+        ("cnn", {"sg": {"use": "both"}}),
+        ("cnn", {"optim": {"controller_factor": 2.0}}),
+        ("cnn_replay", {"model": {"width": 32}}),
+    ],
+)
+def test_a_method_refuses_what_it_does_not_use(method, given):
+    with pytest.raises(ValueError, match="has no effect on this method"):
+        resolved(name="paper", uses=table.METHODS[method].uses, **given)
