@@ -39,8 +39,8 @@ def subplots(**options: Any) -> tuple[Any, Any]:
     return pyplot.subplots(layout="constrained", **options)
 
 
-def save(figure: Any, path: pathlib.Path, *, dpi: int = 120, colours: int = 64) -> None:
-    """Write a figure and forget it; so few colours keep a file under 200 kB."""
+def save(figure: Any, path: pathlib.Path, *, dpi: int = 120) -> None:
+    """Write a figure and forget it; a palette keeps the file under 200 kB."""
     from matplotlib import pyplot
     from PIL import Image
 
@@ -48,7 +48,9 @@ def save(figure: Any, path: pathlib.Path, *, dpi: int = 120, colours: int = 64) 
     figure.savefig(drawn, format="png", dpi=dpi)
     pyplot.close(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.open(drawn).convert("RGB").quantize(colours)
+    # Maximum coverage: thin lines keep their colours, however few points they have.
+    whole = Image.open(drawn).convert("RGB")
+    picture = whole.quantize(256, method=Image.Quantize.MAXCOVERAGE)
     picture.save(path, format="png", optimize=True)
 
 

@@ -220,10 +220,12 @@ def load(paths: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
 def write_json(path: pathlib.Path, content: Any) -> None:
     """Write all or nothing: a file beside it, then a rename.
 
+    Keys stay in their order, which is that of a table's columns.
+
     Raises:
       ValueError: for a number that is not finite, which is no JSON.
     """
-    told = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    told = json.dumps(content, indent=1, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(f".{os.getpid()}.tmp")
     beside.write_text(told, encoding="utf-8")

@@ -113,11 +113,12 @@ def summary(results: list[Result]) -> str:
     groups = tables.grouped(found)
     if not groups:
         return ""
-    named = dict(zip(map(id, groups), tables.names(groups), strict=True))
     lines: dict[str, dict[tuple, Group]] = defaultdict(dict)
-    for group in sorted(groups, key=lambda group: group.first["train_steps"]):
+    named = zip(groups, tables.remarks(groups), strict=True)
+    for group, remark in sorted(named, key=lambda pair: pair[0].first["train_steps"]):
         task = group.first["task"]
-        lines[named[id(group)]][task["ways"], task["shots"]] = group
+        name = ", ".join(filter(None, [tables.label(group.columns), remark]))
+        lines[name][task["ways"], task["shots"]] = group
     rows = [
         [name, *(_cell(by_task.get(each)) for each in SETTINGS)]
         for name, by_task in sorted(lines.items())

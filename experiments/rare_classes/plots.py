@@ -29,13 +29,13 @@ def magnitudes(groups: Groups, path: pathlib.Path) -> None:
     """
     figure, axes = plots.subplots(
         nrows=len(groups), ncols=3, squeeze=False, sharex=True, sharey="row",
-        figsize=(13, 2.4 * len(groups) + 0.6),
+        figsize=(13, 2.6 * len(groups) + 0.6),
     )  # fmt: skip
     for row, (name, group) in zip(axes, groups.items(), strict=True):
         for axis, controller in zip(row, PerController._fields, strict=True):
             measured = (each["extra"]["gradients"] for each in group.results)
             _panel(axis, [each.get(controller, {}) for each in measured])
-            axis.set_title(f"{name}: {controller} controller", fontsize=8)
+            axis.set_title(f"{name}:\n{controller} controller", fontsize=8)
             axis.set_yscale("log")
         row[0].set_ylabel("mean norm over a window")
     for axis in axes[-1]:

@@ -183,6 +183,16 @@ def test_what_is_no_result_is_named_with_what_is_wrong(tmp_path):
         results.load([tmp_path / "absent"])
 
 
+def test_committed_results_are_results_and_name_no_place_of_their_machine():
+    folder = provenance.ROOT / "results"
+    committed = results.load([folder])
+    assert committed and not [each for each in committed if "/" in each["command"]]
+    for path in folder.rglob("*.json"):
+        place = results.place(results.read(path), path.stem)
+        assert path.relative_to(folder) == place
+    assert all(path.stat().st_size < 200_000 for path in folder.rglob("*.png"))
+
+
 def test_one_seed_given_twice_is_one_seed(capsys):
     first, again, other = make(), make(), make(Run(seed=1))
     (group,) = tables.grouped([first, other, again])
