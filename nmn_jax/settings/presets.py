@@ -77,7 +77,7 @@ FAST = (
 )  # fmt: skip
 SLOW = ("rule", "weight", "warmup")
 # Given values that say what is the case anyway, so that one command fits all methods.
-NEUTRAL = {"sg.use": "off", "sg.control": "none"}
+NEUTRAL = {"sg.use": "off", "sg.control": "none", "model.label_input": "none"}
 
 
 def preset(name: str, *, ways: int, shots: int) -> Settings:

@@ -179,6 +179,13 @@ def test_what_a_method_uses_are_settings_that_there_are(name):
     assert {each.removeprefix("-") for each in table.METHODS[name].uses} <= known
 
 
+@pytest.mark.parametrize("method", table.METHODS)
+def test_what_is_the_case_anyway_may_be_said_of_every_method(method):
+    given = {"sg": {"use": "off", "control": "none"}, "model": {"label_input": "none"}}
+    found = resolved(uses=table.METHODS[method].uses, **given)
+    assert (found.sg.use, found.model.label_input) == ("off", "none")
+
+
 @pytest.mark.parametrize(
     ("method", "given"),
     [
