@@ -119,7 +119,7 @@ def two_speeds(sg: SG, state: Learning, way: Pass) -> Gradients:
     network, sg_params = back.params
     cell = network.cell._replace(controllers=controllers)
     network = ModelParams(pull_encoder(back.features), cell, network.decoder)
-    learned = _predictor_gradient(sg, sg_params, regression)
+    learned = predictor_gradient(sg, sg_params, regression)
     return Gradients(
         network, sg_params._replace(predictors=learned), stats, back, regression
     )
@@ -196,7 +196,7 @@ def _inject(
     return jax.tree.map(lambda j, t: jnp.where(warm, j, t), joined, true)
 
 
-def _predictor_gradient(
+def predictor_gradient(
     sg: SG, sg_params: SGParams, regression: targets.Regression
 ) -> PerController:
     """From regression, from the query loss through the fast path, or from both."""

@@ -1,51 +1,60 @@
-"""The learner's path in float64: episodes, replayed and differentiated two ways."""
+"""The path of a batch of episodes in float64: replayed, differentiated two ways."""
+
+import functools
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import tiny
+import tiny_model
 from tiny import float64
 
-from nmn_jax import feedback as feedback_lib
-from nmn_jax import gradients, losses
-from nmn_jax import learner as learner_lib
+from nmn_jax import losses
 from nmn_jax import model as model_lib
-from nmn_jax.feedback import SyntheticParams
+from nmn_jax.feedback import plumbing
+from nmn_jax.feedback.controls import CONTROLS
+from nmn_jax.feedback.pipeline import Guidance
+from nmn_jax.feedback.sg import SGParams
+from nmn_jax.methods import episode_pass, nmn
 from nmn_jax.types import PerController
 
-SILENT = tiny.make_feedback("silent", train="regress")
-NO_PREDICTORS = SyntheticParams(PerController((), (), ()), None)
+SILENT = tiny_model.make_sg("silent", train="regress")
+NO_PREDICTORS = SGParams(PerController((), (), ()), None)
+NO_STATE = nmn.NMNLearnerState(*[None] * 5)
+UNGUIDED = Guidance(CONTROLS["none"], None)
 
 
 def encoded(model, params, batch):
+    images = jnp.concatenate([batch.context.inputs, batch.queries], axis=1)
     features, _ = model.encoder.apply(
-        params.encoder, jnp.zeros(()), batch.images, supports=0, phase="train"
+        params.encoder, jnp.zeros(()), images, supports=0, phase="train"
     )
     return features
 
 
-def episode_loss(model, batch, params, features, taps):
-    run = feedback_lib.run_batch(
-        model, SILENT, params, NO_PREDICTORS, features, batch, taps
-    )
-    return jnp.mean(losses.cross_entropy(run.logits, batch.query)), run
+def episode_loss(model, batch, params, features, probes):
+    design = tiny_model.make_design(model, SILENT)
+    run = episode_pass.run_batch(
+        design, (params, NO_PREDICTORS, NO_STATE), (features, batch.context), probes,
+        guidance=UNGUIDED,
+    )  # fmt: skip
+    return jnp.mean(losses.cross_entropy(run.outputs, batch.answers)), run
 
 
 def backprop(model, batch, params):
-    def forward(params, features, taps):
-        return episode_loss(model, batch, params, features, taps)
-
-    taps = feedback_lib.batch_taps(model, batch)
-    return gradients.backprop(forward, params, encoded(model, params, batch), taps)
+    forward = functools.partial(episode_loss, model, batch)
+    probes = episode_pass.zero_probes(model, batch)
+    return plumbing.backprop(forward, params, encoded(model, params, batch), probes)
 
 
 def pull(model, params, back):
     def one(support, query, cotangents):
-        replay = model_lib.replay_episode(model, support, query)
-        return gradients.pull_controllers(replay, params.cell.controllers, cotangents)
+        return plumbing.pull(
+            lambda at: model_lib.replay_episode(model, at, support, query),
+            params.cell.controllers, cotangents,
+        )  # fmt: skip
 
     run = back.aux
     each = jax.vmap(one)(run.support.trace, run.query, back.cotangents)
@@ -58,8 +67,8 @@ CASES = [(choices, 1 + index % 2) for index, choices in enumerate(tiny.COVER)]
 @pytest.mark.parametrize(("choices", "presentations"), CASES)
 @float64
 def test_true_cotangents_pulled_back_are_back_propagation(choices, presentations):
-    model = tiny.make_model(**choices, presentations=presentations)
-    params, batch = tiny.model_params(1, model), tiny.make_batch(2)
+    model = tiny_model.make_model(**choices, presentations=presentations)
+    params, batch = tiny_model.model_params(1, model), tiny_model.make_batch(2)
 
     @tiny.jit
     def both():
@@ -72,15 +81,15 @@ def test_true_cotangents_pulled_back_are_back_propagation(choices, presentations
 
 
 @float64
-def test_episode_taps_are_finite_differences():
-    model = tiny.make_model(tiny.KINDS[1], label_input="write", presentations=2)
-    params = tiny.model_params(1, model)
-    batch = tiny.make_batch(2, episodes=1, queries=1)
+def test_episode_probes_are_finite_differences():
+    model = tiny_model.make_model(tiny.KINDS[1], label_input="write", presentations=2)
+    params = tiny_model.model_params(1, model)
+    batch = tiny_model.make_batch(2, episodes=1, queries=1)
     found = tiny.jit(lambda: backprop(model, batch, params).cotangents)()
     features = encoded(model, params, batch)
     expected = tiny.finite_differences(
-        lambda taps: episode_loss(model, batch, params, features, taps)[0],
-        feedback_lib.batch_taps(model, batch),
+        lambda probes: episode_loss(model, batch, params, features, probes)[0],
+        episode_pass.zero_probes(model, batch),
     )
     chex.assert_trees_all_close(found, expected, rtol=1e-6, atol=1e-9)
     # What a query would write is seen by nobody.
@@ -88,12 +97,14 @@ def test_episode_taps_are_finite_differences():
 
 
 @float64
-def test_in_an_episode_the_last_support_write_is_heard_by_the_queries():
+def test_in_an_episode_the_last_support_write_is_recalled_by_the_queries():
     """A support set of one step is enough: its write is what the queries recall."""
-    model = tiny.make_model("linear", label_input="write")
-    params = tiny.model_params(1, model)
-    batch = tiny.make_batch(2)
-    alone = batch._replace(images=batch.images[:, 2:], support=batch.support[:, :1])
+    model = tiny_model.make_model("linear", label_input="write")
+    params = tiny_model.model_params(1, model)
+    batch = tiny_model.make_batch(2)
+    alone = batch._replace(
+        context=jax.tree.map(lambda leaf: leaf[:, :1], batch.context)
+    )
     back = backprop(model, alone, params)
     assert np.all(np.asarray(back.cotangents.support.write) != 0)
 
@@ -101,19 +112,16 @@ def test_in_an_episode_the_last_support_write_is_heard_by_the_queries():
 @float64
 def test_every_gradient_of_a_step_is_a_finite_difference():
     """Encoder, initial memory, addressing scale, controllers and decoder at once."""
-    model = tiny.make_model("linear", label_input="write", presentations=2)
-    batch = tiny.make_batch(2)
-    learner = learner_lib.make_learner(model, SILENT, optax.sgd(1.0), optax.sgd(1.0))
-    state = tiny.learner_state(3, learner, model)
-    found = tiny.jit(
-        lambda: learner_lib.two_speeds(model, SILENT, state, batch, phase="train")
-    )()
-    taps = feedback_lib.batch_taps(model, batch)
+    model = tiny_model.make_model("linear", label_input="write", presentations=2)
+    batch = tiny_model.make_batch(2)
+    design = tiny_model.make_design(model, SILENT)
+    state = tiny_model.method_state(3, tiny_model.make_method(design), model)
+    found = tiny.jit(tiny_model.two_speeds(design))(state, batch)
+    probes = episode_pass.zero_probes(model, batch)
 
     def loss(params):
-        return episode_loss(model, batch, params, encoded(model, params, batch), taps)[
-            0
-        ]
+        features = encoded(model, params, batch)
+        return episode_loss(model, batch, params, features, probes)[0]
 
     expected = tiny.finite_differences(loss, state.network.params)
     chex.assert_trees_all_close(found.network, expected, rtol=1e-6, atol=1e-9)

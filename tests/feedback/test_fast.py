@@ -11,27 +11,35 @@ import tiny
 from tiny import C, K, T, float64, make_case
 
 from nmn_jax import cell as cell_lib
-from nmn_jax import fast, gradients, signals, synthetic
+from nmn_jax.feedback import fast, plumbing, predictors, sources
+from nmn_jax.feedback.fast import Adaptation
+from nmn_jax.feedback.sources import Seen, Told
 from nmn_jax.types import PerController
 
 ALL = ("input", "output", "write")
 
 
-def make_signal(core="linear", seed=11, order=gradients.through, scale=0.4):
+def make_source(core="linear", seed=11, order=plumbing.through, scale=0.4):
     """A trained-looking predictor."""
-    predictor = synthetic.PREDICTORS[core]()
+    predictor = predictors.PREDICTORS[core]()
     params = tiny.drawn(seed, predictor.init, K, C, scale=scale)
     params = PerController(*(tiny.filled(seed + i, params, scale) for i in range(3)))
-    return signals.synthetic_signal(predictor, params, width=K, order=order)
+    return sources.predicted_source(predictor, params, width=K, order=order)
 
 
-def unroll(path, case, signal, *, rate=0.5, **options):
+def make_adaptation(path, case, source, rate):
+    """The fast path at work, with one rate for all tensors."""
     rates = fast.init_rates(path, case.params.controllers, rate=rate)
-    run = tiny.jit(functools.partial(fast.unroll, path, case.cell, signal=signal))
+    return Adaptation(path, case.cell, rates, source)
+
+
+def unroll(path, case, source, *, rate=0.5, **options):
+    adaptation = make_adaptation(path, case, source, rate)
+    run = tiny.jit(functools.partial(fast.unroll, adaptation))
     inputs = options.pop("inputs", case.inputs)
     return run(
-        params=case.params, rates=rates, state=options.pop("state", case.state),
-        inputs=inputs, targets=inputs.label, **options,
+        params=case.params, state=options.pop("state", case.state),
+        inputs=inputs, told=Told(inputs.label), **options,
     )  # fmt: skip
 
 
@@ -43,11 +51,10 @@ def adapted(path, rate=0.5):
     _, trace = case.cell.step(case.params, case.state, inputs, zeros)
     cotangents = PerController(*(tiny.normal(seed, K) for seed in range(3)))
     slow = case.params.controllers
-    start = fast.start(path, slow, signals.zero_signal()).controllers
-    rates = fast.init_rates(path, slow, rate=rate)
-    found = fast.adapt(
-        path, case.cell, slow, start, rates, case.state, trace, cotangents
-    )
+    adaptation = make_adaptation(path, case, sources.zero_source(), rate)
+    start = fast.start(path, slow, adaptation.source).controllers
+    seen = Seen(case.params, case.state, inputs, trace, Told(inputs.label))
+    found = fast.adapt(adaptation, start, seen, cotangents)
     return found, slow, trace, cotangents
 
 
@@ -55,10 +62,10 @@ def adapted(path, rate=0.5):
 def test_one_plain_update_of_a_linear_controller_is_an_outer_product():
     path = fast.make_fast_path(ALL, step_size="plain")
     found, slow, trace, cotangents = adapted(path, rate=0.5)
-    for new, old, given, signal in zip(
+    for new, old, given, said in zip(
         found, slow, trace.inputs, cotangents, strict=True
     ):
-        expected = old["kernel"] - 0.5 * np.outer(given, signal)
+        expected = old["kernel"] - 0.5 * np.outer(given, said)
         np.testing.assert_allclose(new["kernel"], expected, rtol=1e-13)
 
 
@@ -66,10 +73,10 @@ def test_one_plain_update_of_a_linear_controller_is_an_outer_product():
 def test_one_normalised_update_by_hand():
     path = fast.make_fast_path(ALL, step_size="normalised")
     found, slow, trace, cotangents = adapted(path, rate=2.0)
-    for new, old, given, signal in zip(
+    for new, old, given, said in zip(
         found, slow, trace.inputs, cotangents, strict=True
     ):
-        bounded = signal / np.sqrt(1 + np.mean(np.square(signal)))
+        bounded = said / np.sqrt(1 + np.mean(np.square(said)))
         step = 2.0 * np.outer(given, bounded) / (1 + np.sum(np.square(given)))
         np.testing.assert_allclose(new["kernel"], old["kernel"] - step, rtol=1e-12)
         # The output of the same input moves by less than the rate times ĝ.
@@ -93,12 +100,12 @@ def test_every_tensor_has_its_own_rate():
     assert len(set(pointers)) == len(pointers)
 
 
-def looped(path, case, signal, rate):
+def looped(path, case, source, rate):
     """Step, listen, then move each chosen tensor against its own gradient."""
     weights, state, carries, traces = (
         case.params.controllers,
         case.state,
-        signal.init(),
+        source.init(),
         [],
     )
     zeros = PerController(*(jnp.zeros((K,)),) * 3)
@@ -107,21 +114,20 @@ def looped(path, case, signal, rate):
         merged = case.params._replace(controllers=weights)
         written = case.params if path.writer is fast.slow_writes else merged
         after, trace = case.cell.step(written, state, inputs, zeros)
-        _, heard = case.cell.step(merged, state, inputs, zeros)
-        carries, cotangents = signal.step(
-            carries, merged, state, inputs, heard, inputs.label
-        )
+        _, corrected = case.cell.step(merged, state, inputs, zeros)
+        seen = Seen(merged, state, inputs, corrected, Told(inputs.label))
+        carries, cotangents = source.step(carries, seen)
         weights = PerController(
             *(
                 moved(path, rate, name, *each)
                 for name, *each in zip(
-                    ALL, case.cell.controllers, weights, state.carries, heard.inputs,
-                    cotangents, strict=True,
+                    ALL, case.cell.controllers, weights, state.carries,
+                    corrected.inputs, cotangents, strict=True,
                 )
             )
         )  # fmt: skip
         state = after
-        traces.append(heard._replace(writes=trace.writes))
+        traces.append(corrected._replace(writes=trace.writes))
     return state, weights, jax.tree.map(lambda *steps: jnp.stack(steps), *traces)
 
 
@@ -155,11 +161,11 @@ def test_an_episode_is_a_loop(names, tensors, step_size, writer, kinds, core):
         names, tensors=tensors, step_size=step_size, writer=writer
     )
     case = make_case(kinds, steps=3, label_input="write")
-    signal = make_signal(core)
-    state, weights, trace = unroll(path, case, signal, rate=0.3)
+    source = make_source(core)
+    state, weights, trace = unroll(path, case, source, rate=0.3)
     merged = fast.merge(case.params.controllers, weights.controllers)
     found = (state, merged, trace)
-    expected = tiny.jit(lambda: looped(path, case, signal, 0.3))()
+    expected = tiny.jit(lambda: looped(path, case, source, 0.3))()
     chex.assert_trees_all_close(found, expected, rtol=1e-10)
     for name in ALL:
         before = getattr(case.params.controllers, name)
@@ -173,25 +179,25 @@ def test_an_episode_is_a_loop(names, tensors, step_size, writer, kinds, core):
 
 def test_an_episode_starts_from_the_slow_weights_whatever_came_before():
     path, case = fast.make_fast_path(ALL), make_case()
-    signal = make_signal("lstm")
-    first = unroll(path, case, signal)
-    chex.assert_trees_all_equal(unroll(path, case, signal), first)
-    start = fast.start(path, case.params.controllers, signal)
+    source = make_source("lstm")
+    first = unroll(path, case, source)
+    chex.assert_trees_all_equal(unroll(path, case, source), first)
+    start = fast.start(path, case.params.controllers, source)
     chex.assert_trees_all_equal(start.controllers, case.params.controllers)
 
 
 @float64
 def test_kept_weights_make_two_halves_one_whole():
     path, case = fast.make_fast_path(ALL), make_case()
-    signal = make_signal("lstm")
-    whole = unroll(path, case, signal)
+    source = make_source("lstm")
+    whole = unroll(path, case, source)
     halves = [
         jax.tree.map(lambda leaf, w=window: leaf[w], case.inputs)
         for window in (slice(0, 2), slice(2, T))
     ]
-    state, weights, first = unroll(path, case, signal, inputs=halves[0])
+    state, weights, first = unroll(path, case, source, inputs=halves[0])
     state, weights, second = unroll(
-        path, case, signal, inputs=halves[1], state=state, weights=weights
+        path, case, source, inputs=halves[1], state=state, weights=weights
     )
     joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), first, second)
     chex.assert_trees_all_close((state, weights, joined), whole, rtol=1e-13)
@@ -200,13 +206,13 @@ def test_kept_weights_make_two_halves_one_whole():
 @pytest.mark.parametrize("core", ["lstm", "mlp", "linear", "residual", "silent"])
 def test_untrained_predictors_leave_the_episode_as_it_is(core, key):
     case = make_case()
-    predictor = synthetic.PREDICTORS[core]()
-    params = synthetic.init(predictor, key, width=K, classes=C)
-    signal = signals.synthetic_signal(
-        predictor, params, width=K, order=gradients.through
+    predictor = predictors.PREDICTORS[core]()
+    params = predictors.init(predictor, key, width=K, classes=C)
+    source = sources.predicted_source(
+        predictor, params, width=K, order=plumbing.through
     )
     path = fast.make_fast_path(ALL, step_size="plain")
-    state, weights, trace = unroll(path, case, signal, rate=10.0)
+    state, weights, trace = unroll(path, case, source, rate=10.0)
     chex.assert_trees_all_equal(weights.controllers, case.params.controllers)
     expected = tiny.unroll(case.cell, case.params, case.state, case.inputs)
     chex.assert_trees_all_equal((state, trace), expected)
@@ -217,12 +223,12 @@ def test_normalised_updates_survive_a_hundred_huge_cotangents(kinds):
     case = make_case(kinds, steps=100)
     path = fast.make_fast_path(ALL, step_size="normalised")
     inputs = case.inputs._replace(features=1e3 * case.inputs.features)
-    signal = make_signal("linear", scale=1e6)
-    state, weights, trace = unroll(path, case, signal, rate=1.0, inputs=inputs)
+    source = make_source("linear", scale=1e6)
+    state, weights, trace = unroll(path, case, source, rate=1.0, inputs=inputs)
     chex.assert_tree_all_finite((state, weights, trace))
     # The plain rule is what this guards against.
     plain = fast.make_fast_path(ALL, step_size="plain")
-    _, weights, _ = unroll(plain, case, signal, rate=1.0, inputs=inputs)
+    _, weights, _ = unroll(plain, case, source, rate=1.0, inputs=inputs)
     assert not all(jnp.all(jnp.isfinite(w)) for w in jax.tree.leaves(weights))
 
 
@@ -251,10 +257,10 @@ def test_unknown_tensors_and_rates_of_zero_are_refused():
         fast.init_rates(fast.make_fast_path(ALL), controllers, rate=0.0)
 
 
-def test_taps_move_the_outputs_the_fast_path_hears():
+def test_probes_move_the_outputs_the_fast_path_listens_to():
     case, path = make_case("linear"), fast.make_fast_path(ALL)
-    taps = tiny.filled(5, cell_lib.zero_taps(case.cell, T))
-    _, _, trace = unroll(path, case, make_signal(), taps=taps)
-    _, _, still = unroll(path, case, make_signal())
+    probes = tiny.filled(5, cell_lib.zero_probes(case.cell, T))
+    _, _, trace = unroll(path, case, make_source(), probes=probes)
+    _, _, still = unroll(path, case, make_source())
     moved = trace.outputs.input[0] - still.outputs.input[0]
-    np.testing.assert_allclose(moved, taps.input[0], rtol=1e-4)
+    np.testing.assert_allclose(moved, probes.input[0], rtol=1e-4)

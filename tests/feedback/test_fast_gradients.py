@@ -9,28 +9,31 @@ import tiny
 from tiny import C, K, float64, make_case
 
 from nmn_jax import cell as cell_lib
-from nmn_jax import fast, losses, signals, synthetic
+from nmn_jax import losses
+from nmn_jax.feedback import fast, predictors, sources
+from nmn_jax.feedback.fast import Adaptation
+from nmn_jax.feedback.sources import Told
 from nmn_jax.types import PerController
 
 
 def query_loss(case, path, core, learned):
     """Loss of queries asked after an episode of the stream, adapting on the way."""
-    params, rates, predictors = learned
-    signal = signals.synthetic_signal(
-        synthetic.PREDICTORS[core](), predictors, width=K, order=path.order
+    params, rates, learned_predictors = learned
+    source = sources.predicted_source(
+        predictors.PREDICTORS[core](), learned_predictors, width=K, order=path.order
     )
     state, weights, _ = fast.unroll(
-        path, case.cell, params, rates, signal, case.state, case.inputs,
-        case.inputs.label,
+        Adaptation(path, case.cell, rates, source), params, case.state, case.inputs,
+        told=Told(case.inputs.label),
     )  # fmt: skip
-    return asked(
+    return loss_of_queries(
         case, params, state, fast.merge(params.controllers, weights.controllers)
     )
 
 
-def asked(case, params, state, controllers):
+def loss_of_queries(case, params, state, controllers):
     queries = tiny.stream(20, 4)
-    answers = cell_lib.probe(
+    answers = cell_lib.ask(
         case.cell, params._replace(controllers=controllers), state, queries
     )
     logits = answers.outputs.output @ tiny.normal(8, K, C)
@@ -41,9 +44,9 @@ def learned(case, path, core):
     """Slow weights, log rates that differ from each other, predictors."""
     rates = fast.init_rates(path, case.params.controllers, rate=0.5)
     spread = tiny.filled(9, rates, 0.2)
-    one = tiny.drawn(6, synthetic.PREDICTORS[core]().init, K, C)
-    predictors = PerController(*(tiny.filled(seed, one) for seed in range(3)))
-    return case.params, jax.tree.map(jnp.add, rates, spread), predictors
+    one = tiny.drawn(6, predictors.PREDICTORS[core]().init, K, C)
+    each = PerController(*(tiny.filled(seed, one) for seed in range(3)))
+    return case.params, jax.tree.map(jnp.add, rates, spread), each
 
 
 SECOND = [
@@ -70,20 +73,20 @@ def test_second_order_is_finite_differences(
     chex.assert_trees_all_close(
         found, tiny.finite_differences(loss, at), rtol=1e-6, atol=1e-9
     )
-    # Rates and the predictors of adapting controllers do hear the query loss.
-    heard = [getattr(found[2], name) for name in names]
-    assert all(np.any(leaf) for leaf in jax.tree.leaves((found[1], heard)))
-    # A predictor whose controller does not adapt hears nothing.
-    deaf = set(PerController._fields) - set(names)
-    silent = [getattr(found[2], name) for name in deaf]
+    # Rates and the predictors of adapting controllers learn from the query loss.
+    taught = [getattr(found[2], name) for name in names]
+    assert all(np.any(leaf) for leaf in jax.tree.leaves((found[1], taught)))
+    # A predictor whose controller does not adapt learns nothing from it.
+    others = set(PerController._fields) - set(names)
+    silent = [getattr(found[2], name) for name in others]
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(silent))
 
 
 def detached(case, path, core, learned):
     """First order by hand: Jacobians, inputs and the predictor's view are constants."""
-    params, rates, predictors = learned
+    params, rates, each = learned
     stop = jax.lax.stop_gradient
-    predictor = synthetic.PREDICTORS[core]()
+    predictor = predictors.PREDICTORS[core]()
     weights, state, carries = params.controllers, case.state, [()] * 3
     zeros = PerController(*(jnp.zeros((K,)),) * 3)
     for t in range(len(case.inputs.label)):
@@ -93,7 +96,7 @@ def detached(case, path, core, learned):
         fresh = []
         for index in range(3):
             _, guess = predictor.step(
-                predictors[index], carries[index], stop(trace.outputs[index]),
+                each[index], carries[index], stop(trace.outputs[index]),
                 inputs.label,
             )  # fmt: skip
             bounded, size = path.step_size(guess, stop(trace.inputs[index]))
@@ -103,7 +106,7 @@ def detached(case, path, core, learned):
             rate = jnp.exp(rates[index]["kernel"])
             fresh.append({"kernel": weights[index]["kernel"] - rate * step})
         weights, state = PerController(*fresh), after
-    return asked(case, params, state, weights)
+    return loss_of_queries(case, params, state, weights)
 
 
 @float64
@@ -133,8 +136,8 @@ def test_gradients_through_twenty_huge_normalised_updates_are_finite():
     """Twenty sequential plain updates are what diverged in 20-way episodes."""
     path = fast.make_fast_path(("output",), step_size="normalised")
     case = make_case("linear", steps=20)
-    params, rates, predictors = learned(case, path, "linear")
-    huge = jax.tree.map(lambda leaf: 1e6 * leaf, predictors)
+    params, rates, each = learned(case, path, "linear")
+    huge = jax.tree.map(lambda leaf: 1e6 * leaf, each)
     grads = tiny.jit(jax.grad(lambda at: query_loss(case, path, "linear", at)))(
         (params, rates, huge)
     )

@@ -11,15 +11,16 @@ import tiny
 from tiny import KINDS, C, K, T, float64, make_case
 
 from nmn_jax import cell as cell_lib
-from nmn_jax import gradients, losses
+from nmn_jax import losses
+from nmn_jax.feedback import bootstrap, plumbing
 from nmn_jax.types import PerController
 
 
-def stream_loss(case, inputs, params, features, taps):
+def stream_loss(case, inputs, params, features, probes):
     """Cross entropy of a fixed linear decoder, averaged over the stream."""
     decoder = tiny.normal(8, K, C)
     final, trace = cell_lib.unroll(
-        case.cell, params, case.state, inputs._replace(features=features), taps=taps
+        case.cell, params, case.state, inputs._replace(features=features), probes=probes
     )
     logits = trace.outputs.output @ decoder
     return jnp.mean(losses.cross_entropy(logits, inputs.label)), (final, trace)
@@ -27,9 +28,9 @@ def stream_loss(case, inputs, params, features, taps):
 
 def backprop(case, inputs=None):
     inputs = case.inputs if inputs is None else inputs
-    taps = cell_lib.zero_taps(case.cell, len(inputs.features))
+    probes = cell_lib.zero_probes(case.cell, len(inputs.features))
     forward = functools.partial(stream_loss, case, inputs)
-    return gradients.backprop(forward, case.params, inputs.features, taps)
+    return plumbing.backprop(forward, case.params, inputs.features, probes)
 
 
 def pull(case, back):
@@ -37,7 +38,7 @@ def pull(case, back):
     replay = lambda params: cell_lib.replay(  # noqa: E731
         case.cell, params, case.state.carries, trace.inputs
     )[1]
-    return gradients.pull_controllers(replay, case.params.controllers, back.cotangents)
+    return plumbing.pull(replay, case.params.controllers, back.cotangents)
 
 
 @pytest.mark.parametrize("choices", tiny.COVER)
@@ -57,14 +58,14 @@ def test_true_cotangents_pulled_back_are_back_propagation(choices):
 
 @pytest.mark.parametrize("kinds", KINDS[:2])
 @float64
-def test_tap_cotangents_are_finite_differences(kinds):
+def test_probe_cotangents_are_finite_differences(kinds):
     case = make_case(kinds, label_input="write", similarity="cosine")
     back = tiny.jit(lambda: backprop(case))()
     expected = tiny.finite_differences(
-        lambda taps: stream_loss(
-            case, case.inputs, case.params, case.inputs.features, taps
+        lambda probes: stream_loss(
+            case, case.inputs, case.params, case.inputs.features, probes
         )[0],
-        cell_lib.zero_taps(case.cell, T),
+        cell_lib.zero_probes(case.cell, T),
     )
     chex.assert_trees_all_close(back.cotangents, expected, rtol=1e-6, atol=1e-9)
 
@@ -73,9 +74,9 @@ def test_tap_cotangents_are_finite_differences(kinds):
 def test_parameter_and_feature_gradients_are_finite_differences():
     case = make_case(KINDS[2], label_input="offset", write_rule="mann")
     back = tiny.jit(lambda: backprop(case))()
-    taps = cell_lib.zero_taps(case.cell, T)
+    probes = cell_lib.zero_probes(case.cell, T)
     expected = tiny.finite_differences(
-        lambda at: stream_loss(case, case.inputs, *at, taps)[0],
+        lambda at: stream_loss(case, case.inputs, *at, probes)[0],
         (case.params, case.inputs.features),
     )
     found = (back.params, back.features)
@@ -94,12 +95,12 @@ def test_the_same_under_vmap_jit_and_vmap_of_vjp():
     chex.assert_trees_all_close(run(streams[0]), alone[0], rtol=1e-10)
 
     def vjp_of_vmap(inputs):
-        taps = jnp.broadcast_to(jnp.zeros((K,)), (3, T, K))
-        taps = PerController(taps, taps, taps)
-        loss = lambda taps: jax.vmap(  # noqa: E731
+        probes = jnp.broadcast_to(jnp.zeros((K,)), (3, T, K))
+        probes = PerController(probes, probes, probes)
+        loss = lambda probes: jax.vmap(  # noqa: E731
             lambda i, t: stream_loss(case, i, case.params, i.features, t)[0]
-        )(inputs, taps)
-        return jax.vjp(loss, taps)[1](jnp.ones((3,)))[0]
+        )(inputs, probes)
+        return jax.vjp(loss, probes)[1](jnp.ones((3,)))[0]
 
     found = tiny.jit(vjp_of_vmap)(stacked)
     chex.assert_trees_all_close(found, expected.cotangents, rtol=1e-10)
@@ -128,16 +129,16 @@ def test_bootstrap_hands_the_last_write_exactly_the_prediction(steps):
     case = make_case(steps=steps)
     predicted = tiny.normal(5, K)
 
-    def forward(bootstrapped, params, features, taps):
-        loss, (final, trace) = stream_loss(case, case.inputs, params, features, taps)
-        future = gradients.bootstrap(trace.outputs.write[-1], predicted)
+    def forward(bootstrapped, params, features, probes):
+        loss, (final, trace) = stream_loss(case, case.inputs, params, features, probes)
+        future = bootstrap.bootstrap(trace.outputs.write[-1], predicted)
         return loss + bootstrapped * future, (final, trace)
 
     @tiny.jit
     def run(bootstrapped):
-        return gradients.backprop(
+        return plumbing.backprop(
             functools.partial(forward, bootstrapped),
-            case.params, case.inputs.features, cell_lib.zero_taps(case.cell, steps),
+            case.params, case.inputs.features, cell_lib.zero_probes(case.cell, steps),
         )  # fmt: skip
 
     without, with_ = run(0.0), run(1.0)
@@ -154,7 +155,7 @@ def test_bootstrap_hands_the_last_write_exactly_the_prediction(steps):
 @float64
 def test_bootstrap_teaches_the_predictor_nothing():
     update = tiny.normal(1, K)
-    grad = jax.grad(gradients.bootstrap, argnums=(0, 1))(update, tiny.normal(2, K))
+    grad = jax.grad(bootstrap.bootstrap, argnums=(0, 1))(update, tiny.normal(2, K))
     np.testing.assert_array_equal(grad[0], tiny.normal(2, K))
     np.testing.assert_array_equal(grad[1], 0)
 
@@ -168,27 +169,27 @@ def test_bootstrap_with_the_true_future_completes_the_write_gradient():
     first = jax.tree.map(lambda leaf: leaf[:-1], case.inputs)
     truth = whole.cotangents.write[T - 2]
 
-    def forward(params, features, taps):
-        loss, (final, trace) = stream_loss(case, first, params, features, taps)
+    def forward(params, features, probes):
+        loss, (final, trace) = stream_loss(case, first, params, features, probes)
         share = (T - 1) / T
-        future = gradients.bootstrap(trace.outputs.write[-1], truth)
+        future = bootstrap.bootstrap(trace.outputs.write[-1], truth)
         return share * loss + future, (final, trace)
 
-    taps = cell_lib.zero_taps(case.cell, T - 1)
+    probes = cell_lib.zero_probes(case.cell, T - 1)
     cut = tiny.jit(
-        lambda: gradients.backprop(forward, case.params, first.features, taps)
+        lambda: plumbing.backprop(forward, case.params, first.features, probes)
     )()
     np.testing.assert_allclose(cut.cotangents.write[-1], truth, rtol=1e-14)
 
 
 def test_stop_is_the_identity_without_gradient():
     tree = {"a": tiny.normal(1, 3), "b": (tiny.normal(2, 2),)}
-    chex.assert_trees_all_equal(gradients.stop(tree), tree)
-    assert gradients.through(tree) is tree
+    chex.assert_trees_all_equal(plumbing.stop(tree), tree)
+    assert plumbing.through(tree) is tree
     loss = lambda border, tree: jnp.sum(border(tree)["a"] ** 2)  # noqa: E731
-    stopped = jax.grad(lambda t: loss(gradients.stop, t))(tree)
+    stopped = jax.grad(lambda t: loss(plumbing.stop, t))(tree)
     assert not any(map(np.any, jax.tree.leaves(stopped)))
-    passed = jax.grad(lambda t: loss(gradients.through, t))(tree)
+    passed = jax.grad(lambda t: loss(plumbing.through, t))(tree)
     np.testing.assert_allclose(passed["a"], 2 * tree["a"])
 
 
@@ -208,10 +209,10 @@ TRUE, SYNTHETIC = {"w": jnp.array([1.0, 2.0])}, {"w": jnp.array([10.0, -4.0])}
     ],
 )
 def test_combination_rules_by_hand(rule, weight, expected):
-    joined = gradients.combine(TRUE, SYNTHETIC, rule=rule, weight=weight)
+    joined = plumbing.combine(TRUE, SYNTHETIC, rule=rule, weight=weight)
     np.testing.assert_array_equal(joined["w"], expected)
 
 
 def test_unknown_rule_is_refused_with_the_list():
     with pytest.raises(ValueError, match=r"'sum'.*add.*backprop.*mix.*replace"):
-        gradients.combine(TRUE, SYNTHETIC, rule="sum")
+        plumbing.combine(TRUE, SYNTHETIC, rule="sum")

@@ -8,10 +8,11 @@ import pytest
 import tiny
 from tiny import C, K, T, float64
 
-from nmn_jax import losses, synthetic
+from nmn_jax import losses
+from nmn_jax.feedback import predictors, targets
 from nmn_jax.types import PerController
 
-CORES = tuple(synthetic.PREDICTORS)
+CORES = tuple(predictors.PREDICTORS)
 OUTPUTS = PerController(
     *(np.random.default_rng(s).normal(size=(T, K)) for s in range(3))
 )
@@ -28,7 +29,7 @@ def labels():
 
 def trained(core, seed=1):
     """A predictor with one set of parameters per controller."""
-    predictor = synthetic.PREDICTORS[core]()
+    predictor = predictors.PREDICTORS[core]()
     params = tiny.drawn(seed, predictor.init, K, C)
     each = (tiny.filled(seed + index, params) for index in range(3))
     return predictor, PerController(*each)
@@ -36,25 +37,25 @@ def trained(core, seed=1):
 
 @pytest.mark.parametrize("core", CORES)
 def test_every_core_is_silent_before_it_learns(key, core):
-    predictor = synthetic.PREDICTORS[core]()
-    params = synthetic.init(predictor, key, width=K, classes=C)
-    start = synthetic.carries(predictor, K)
-    carries, predicted = synthetic.predict(
-        predictor, params, start, outputs(), labels()
+    predictor = predictors.PREDICTORS[core]()
+    params = predictors.init(predictor, key, width=K, classes=C)
+    start = predictors.carries(predictor, K)
+    carries, predicted = predictors.predict(
+        predictor, params, outputs(), labels(), start=start
     )
     chex.assert_trees_all_equal(predicted, tiny.blank(outputs()))
     chex.assert_trees_all_equal_shapes(carries, start)
-    asked = synthetic.predict_probe(predictor, params, start, outputs(), labels())
+    asked = predictors.predict_ask(predictor, params, outputs(), labels(), start=start)
     chex.assert_trees_all_equal(asked, predicted)
 
 
 @pytest.mark.parametrize("core", CORES)
 @float64
-def test_predict_is_a_loop_and_a_probe_asks_once(core):
+def test_predict_is_a_loop_and_a_question_is_asked_once(core):
     predictor, params = trained(core)
-    start = synthetic.carries(predictor, K)
-    found = synthetic.predict(predictor, params, start, outputs(), labels())
-    asked = synthetic.predict_probe(predictor, params, start, outputs(), labels())
+    start = predictors.carries(predictor, K)
+    found = predictors.predict(predictor, params, outputs(), labels(), start=start)
+    asked = predictors.predict_ask(predictor, params, outputs(), labels(), start=start)
     step = tiny.jit(predictor.step)
     for name, carry in start._asdict().items():
         fresh, hidden = carry, getattr(outputs(), name)
@@ -104,7 +105,7 @@ def test_stateless_cores_by_hand():
 def test_residual_core_contains_the_gradient_of_a_linear_softmax_decoder():
     kernel, bias = tiny.normal(1, K, C), tiny.normal(2, C)
     params = {"guess": {"kernel": kernel, "bias": bias}, "last": kernel.T}
-    predictor = synthetic.make_residual_predictor()
+    predictor = predictors.make_residual_predictor()
 
     def loss(output, label):
         return losses.cross_entropy(output @ kernel + bias, label)
@@ -116,7 +117,7 @@ def test_residual_core_contains_the_gradient_of_a_linear_softmax_decoder():
 
 
 def test_width_of_the_mlp_is_an_argument():
-    predictor = synthetic.make_mlp_predictor(hidden=7)
+    predictor = predictors.make_mlp_predictor(hidden=7)
     params = tiny.drawn(1, predictor.init, K, C)
     assert params["first"]["kernel"].shape == (K + C, 7)
     assert params["last"]["kernel"].shape == (7, K)
@@ -127,32 +128,32 @@ def test_regression_loss_by_hand():
     true = PerController(
         jnp.zeros((2, 2)), jnp.array([[1.0, 2.0], [3.0, 4.0]]), predicted.write
     )
-    found = synthetic.regression_loss(predicted, true)
+    found = targets.regression_loss(predicted, true)
     # Summed over the width, averaged over the steps.
     assert tuple(map(float, found)) == ((5 + 0) / 2, (0 + 25) / 2, 0)
     batched = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), (predicted, true))
-    assert synthetic.regression_loss(*batched) == found
+    assert targets.regression_loss(*batched) == found
 
 
 def test_running_scale_is_bias_corrected():
     first = PerController(*(jnp.full((4, K), value) for value in (3.0, 0.5, 0.0)))
     second = PerController(*(jnp.full((4, K), value) for value in (1.0, 0.5, 0.0)))
-    scale = synthetic.update_scale(synthetic.init_scale(), first, decay=0.9)
+    scale = targets.update_scale(targets.init_scale(), first, decay=0.9)
     # After one batch the root mean square is that of the batch, not a tenth of it.
-    found = synthetic.rms_scale(scale)
+    found = targets.rms_scale(scale)
     np.testing.assert_allclose(found, [3.0, 0.5, 1e-8], rtol=1e-5)
-    scale = synthetic.update_scale(scale, second, decay=0.9)
+    scale = targets.update_scale(scale, second, decay=0.9)
     mean_square = (0.9 * 0.1 * 9 + 0.1 * 1) / (0.9 * 0.1 + 0.1)
-    found = synthetic.rms_scale(scale)
+    found = targets.rms_scale(scale)
     np.testing.assert_allclose(found, [np.sqrt(mean_square), 0.5, 1e-8], rtol=1e-5)
 
 
 def test_without_a_scale_cotangents_are_predicted_as_they_are():
     true = PerController(*(jnp.full((4, K), 3.0),) * 3)
-    scale = synthetic.update_scale(synthetic.init_scale(), true)
-    assert tuple(map(float, synthetic.no_scale(scale))) == (1, 1, 1)
+    scale = targets.update_scale(targets.init_scale(), true)
+    assert tuple(map(float, targets.no_scale(scale))) == (1, 1, 1)
 
 
 def test_unseen_scale_is_harmless():
-    found = synthetic.rms_scale(synthetic.init_scale())
+    found = targets.rms_scale(targets.init_scale())
     assert all(np.isfinite(value) and value > 0 for value in found)

@@ -2,22 +2,22 @@
 
 import chex
 import jax
-import optax
 import pytest
 import tiny
+import tiny_model
 from tiny import float64
 
-from nmn_jax import fast, parallel
-from nmn_jax import learner as learner_lib
+from nmn_jax.feedback import fast
+from nmn_jax.run import parallel
 
 EPISODES = 8
 
 
 def make():
-    model = tiny.make_model("linear", label_input="write")
-    chosen = tiny.make_feedback(rule="add", fast=fast.make_fast_path(("output",)))
-    learner = learner_lib.make_learner(model, chosen, optax.sgd(1.0), optax.sgd(1.0))
-    return tiny.jit(learner.step), tiny.learner_state(1, learner, model)
+    model = tiny_model.make_model("linear", label_input="write")
+    chosen = tiny_model.make_sg(rule="add", fast=fast.make_fast_path(("output",)))
+    method = tiny_model.make_method(tiny_model.make_design(model, chosen))
+    return tiny.jit(method.step), tiny_model.method_state(1, method, model)
 
 
 def mesh_of(devices):
@@ -31,11 +31,11 @@ def mesh_of(devices):
 @float64
 def test_a_sharded_step_is_the_step_of_one_device(devices):
     step, state = make()
-    batch = tiny.make_batch(2, episodes=EPISODES)
+    batch = tiny_model.make_batch(2, episodes=EPISODES)
     expected = step(state, batch)
     mesh = mesh_of(devices)
     rows = parallel.shard_batch(mesh, batch)
-    assert len(rows.images.sharding.device_set) == devices
+    assert len(rows.queries.sharding.device_set) == devices
     found = step(parallel.replicate(mesh, state), rows)
     # Plain gradient steps of rate one: equal states are equal gradients.
     chex.assert_trees_all_close(found, expected, rtol=1e-10, atol=1e-12)

@@ -7,19 +7,19 @@ import numpy as np
 import optax
 import pytest
 import tiny
+import tiny_model
 from tiny import float64
 
-from nmn_jax import fast, networks
-from nmn_jax import learner as learner_lib
+from nmn_jax.feedback import fast
+from nmn_jax.nets.encoder import make_conv_encoder
 from nmn_jax.types import PerController
 
 
-def make(model, optimizer=None, predictor_optimizer=None, **options):
-    return learner_lib.make_learner(
-        model,
-        tiny.make_feedback(**options),
-        optimizer or optax.adam(1e-2),
-        predictor_optimizer or optax.adam(1e-2),
+def make(model, network=None, sg=None, **options):
+    return tiny_model.make_method(
+        tiny_model.make_design(model, tiny_model.make_sg(**options)),
+        network or optax.adam(1e-2),
+        sg or optax.adam(1e-2),
     )
 
 
@@ -27,15 +27,15 @@ FAST = {"fast": fast.make_fast_path(PerController._fields), "rule": "add"}
 
 
 def test_step_is_traced_once_donates_its_state_and_reports():
-    model = tiny.make_model(label_input="write")
-    learner = make(model, **FAST)
+    model = tiny_model.make_model(label_input="write")
+    method = make(model, **FAST)
     chex.clear_trace_counter()
-    step = tiny.jit(chex.assert_max_traces(learner.step, n=1), donate_argnums=0)
-    state = tiny.learner_state(1, learner, model)
+    step = tiny.jit(chex.assert_max_traces(method.step, n=1), donate_argnums=0)
+    state = tiny_model.method_state(1, method, model)
     like = jax.eval_shape(lambda: state)
     for seed in range(3):
         before = state
-        state, metrics = step(state, tiny.make_batch(seed))
+        state, metrics = step(state, tiny_model.make_batch(seed))
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.network.params))
         chex.assert_tree_all_finite(metrics)
     chex.assert_trees_all_equal_shapes_and_dtypes(state, like)
@@ -47,36 +47,37 @@ def test_step_is_traced_once_donates_its_state_and_reports():
 
 @float64
 def test_jitted_step_equals_the_eager_one():
-    model = tiny.make_model("linear", label_input="write")
-    learner = make(model, optax.sgd(1.0), optax.sgd(1.0), rule="add")
-    state, batch = tiny.learner_state(1, learner, model), tiny.make_batch(2)
-    found = tiny.jit(learner.step)(state, batch)
-    expected = learner.step(state, batch)
+    model = tiny_model.make_model("linear", label_input="write")
+    method = make(model, optax.sgd(1.0), optax.sgd(1.0), rule="add")
+    state, batch = tiny_model.method_state(1, method, model), tiny_model.make_batch(2)
+    found = tiny.jit(method.step)(state, batch)
+    expected = method.step(state, batch)
     chex.assert_trees_all_close(found, expected, rtol=1e-8, atol=1e-10)
 
 
 @float64
 def test_predict_answers_with_what_the_step_would_see():
-    model = tiny.make_model("linear", label_input="write")
-    learner = make(model)
-    state, batch = tiny.learner_state(1, learner, model), tiny.make_batch(2)
-    logits = tiny.jit(learner.predict)(state, batch).logits
-    assert logits.shape == batch.query.shape
-    _, metrics = tiny.jit(learner.step)(state, batch)
-    loss = -jnp.mean(jnp.sum(batch.query * jax.nn.log_softmax(logits), axis=-1))
+    model = tiny_model.make_model("linear", label_input="write")
+    method = make(model)
+    state, batch = tiny_model.method_state(1, method, model), tiny_model.make_batch(2)
+    logits = tiny.jit(method.predict)(state, batch.context, batch.queries).output
+    assert logits.shape == batch.answers.shape
+    _, metrics = tiny.jit(method.step)(state, batch)
+    loss = -jnp.mean(jnp.sum(batch.answers * jax.nn.log_softmax(logits), axis=-1))
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-10)
 
 
 @pytest.mark.parametrize("core", ["residual", "lstm"])
 def test_predictors_learn_a_fixed_batch(core):
     """With the network at rest the regression loss falls and the cosine rises."""
-    model = tiny.make_model("linear", label_input="write")
-    learner = learner_lib.make_learner(
-        model, tiny.make_feedback(core), optax.sgd(0.0), optax.adam(1e-2)
-    )
-    state, batch = tiny.learner_state(1, learner, model), tiny.make_batch(2)
+    model = tiny_model.make_model("linear", label_input="write")
+    method = tiny_model.make_method(
+        tiny_model.make_design(model, tiny_model.make_sg(core)),
+        optax.sgd(0.0), optax.adam(1e-2),
+    )  # fmt: skip
+    state, batch = tiny_model.method_state(1, method, model), tiny_model.make_batch(2)
     network = state.network
-    step, first = tiny.jit(learner.step), None
+    step, first = tiny.jit(method.step), None
     for _ in range(150):
         state, metrics = step(state, batch)
         first = first or metrics
@@ -92,21 +93,21 @@ def test_predictors_learn_a_fixed_batch(core):
 def test_the_network_learns_a_fixed_batch_with_either_way_in_for_labels(
     label_input, options
 ):
-    model = tiny.make_model(label_input=label_input)
-    learner = make(model, optax.adam(2e-2), optax.adam(2e-2), **options)
-    state = tiny.learner_state(1, learner, model)
-    batch = tiny.make_batch(2, episodes=4)
-    step = tiny.jit(learner.step)
+    model = tiny_model.make_model(label_input=label_input)
+    method = make(model, optax.adam(2e-2), optax.adam(2e-2), **options)
+    state = tiny_model.method_state(1, method, model)
+    batch = tiny_model.make_batch(2, episodes=4)
+    step = tiny.jit(method.step)
     for _ in range(150):
         state, metrics = step(state, batch)
     assert float(metrics["accuracy"]) > 0.8
 
 
 def test_a_fresh_state_shares_no_buffer_so_all_of_it_can_be_donated(key):
-    encoder = networks.make_conv_encoder(
+    encoder = make_conv_encoder(
         channels=2, layers=2, norm="running", image_shape=(4, 4)
     )
-    model = tiny.make_model("linear")._replace(encoder=encoder)
+    model = tiny_model.make_model("linear")._replace(encoder=encoder)
     leaves = jax.tree.leaves(make(model, **FAST).init(key))
     pointers = [leaf.unsafe_buffer_pointer() for leaf in leaves if leaf.size]
     assert len(set(pointers)) == len(pointers)
