@@ -215,13 +215,26 @@ BAD = [
     ("--wurkdir=w", "Unknown command line flag 'wurkdir'"),
     ("extra", "unexpected arguments: extra"),
     (PORT, "coordinator='host': give host:port"),
+    ("--config={folder}/typed.py", "config.seed: 'x' is a str, expected int"),
+    ("--config={folder}/model.py", "model.slotz: no such field; did you mean slots?"),
+    ("--config={folder}/extra.py", "config.seeds: no such field in Run; did you mean"),
 ]
+# Files that give a config, though not one of this benchmark.
+FILES = {
+    "typed.py": "found = {'seed': 'x'}",
+    "model.py": "found = {'model': {'slotz': 3, 'slots': None}, 'optim': {}, 'sg': {}}",
+    "extra.py": "found = {'seeds': 3}",
+}
 
 
 def test_bad_input_ends_in_one_line_and_a_failure(folder):
-    commands = json.dumps([flags.split() for flags, _ in BAD])
+    for name, content in FILES.items():
+        (folder / name).write_text(
+            f"def get_config():\n    {content}\n    return found"
+        )
+    commands = [flags.format(folder=folder).split() for flags, _ in BAD]
     subprocess.run(
-        [sys.executable, "-c", MANY, PROGRAM, str(folder), commands],
+        [sys.executable, "-c", MANY, PROGRAM, str(folder), json.dumps(commands)],
         cwd=ROOT,
         check=True,
     )
