@@ -40,9 +40,10 @@ class Memory(NamedTuple):
     slots: L, 0 for a memory without slots
     width: K
     write_many: `(params, state, queries [T, K], updates [T, K]) -> (state, recalled
-      [T, K])`, the same as T reads and writes in turn but quicker, where a memory has
-      such a form: `recalled[t]` is what query t reads after write t. The state must
-      stand at the border of a chunk; what is recalled is NaN if it does not.
+      [T, K])`, the same as T writes in turn with the gradients of a chunk taken at
+      once, where a memory has such a form: `recalled[t]` is what query t reads after
+      write t. The state must stand at the border of a chunk; what is recalled is NaN
+      if it does not.
     """
 
     init: Callable[[jax.Array], Any]

@@ -151,12 +151,13 @@ def _make_write_many(rule: GradientRule, pairing: Pairing) -> Callable[..., Any]
         params: FunctionParams, state: FunctionState, given: tuple
     ) -> tuple[FunctionState, jax.Array]:
         keys, values = jax.vmap(pairing.pair)(*given)
-        pairs = Pair(
-            keys, values, state.position + jnp.arange(len(keys), dtype=jnp.int32)
-        )
-        state, weights = gradient_rule.write_chunk(rule, params.gates, state, pairs)
-        read = jax.vmap(lambda w, q: _read(rule, pairing, w, q).recalled)
-        return state, read(weights, given[0])
+        position = state.position + jnp.arange(len(keys), dtype=jnp.int32)
+        pairs = Pair(keys, values, position)
+
+        def read(weights: Any, t: jax.Array) -> jax.Array:
+            return _read(rule, pairing, weights, given[0][t]).recalled
+
+        return gradient_rule.write_chunk(rule, params.gates, state, pairs, read=read)
 
     def write_many(
         params: FunctionParams, state: FunctionState, queries: Any, updates: Any

@@ -116,18 +116,12 @@ def write(
     rule: GradientRule, params: Gates, state: FunctionState, pair: Pair
 ) -> FunctionState:
     """One write; `params` are the gates'."""
-    rate, momentum, retention = values(rule, params, pair)
+    gates = values(rule, params, pair)
     anchor = _anchor(rule.schedule.chunk, state)
     if rule.schedule.retain_first:
-        anchor = jax.tree.map(lambda leaf: retention * leaf, anchor)
-    moving = jax.tree.map(
-        lambda s, g: momentum * s - rate * g,
-        state.momentum,
-        gradient(rule, anchor, pair),
-    )
-    moved, transform = rule.transform.update(moving, state.transform)
-    weights = jax.tree.map(lambda w, m: retention * w + m, state.weights, moved)
-    return FunctionState(weights, moving, anchor, transform, state.position + 1)
+        anchor = jax.tree.map(lambda leaf: gates.retention * leaf, anchor)
+    push = gradient(rule, anchor, pair)
+    return _moved(rule, state._replace(anchor=anchor), gates, push)
 
 
 def _anchor(chunk: int, state: FunctionState) -> Any:
@@ -141,58 +135,61 @@ def _anchor(chunk: int, state: FunctionState) -> Any:
 
 
 def write_chunk(
-    rule: GradientRule, params: Gates, state: FunctionState, pairs: Pair
+    rule: GradientRule,
+    params: Gates,
+    state: FunctionState,
+    pairs: Pair,
+    *,
+    read: Callable[[Any, jax.Array], Any],
 ) -> tuple[FunctionState, Any]:
-    """All writes of one chunk at once: gradients at θ', then two linear recurrences.
+    """All writes of one chunk, their gradients taken at once; the rest is elementwise.
 
     Args:
       rule: `rule.schedule.chunk` is at least the number of pairs.
       params: the gates'.
       state: at the border of a chunk.
       pairs: leading axis T, `position` that of each.
+      read: `(weights, t) -> anything`, of the weights after write t.
 
     Returns:
-      The state after the last write, and the weights after each, leading axis T.
+      The state after the last write, and what was read, leading axis T.
     """
-    rate, momentum, retention = jax.vmap(lambda p: values(rule, params, p))(pairs)
-    anchors = jax.tree.map(lambda leaf: _repeated(leaf, len(rate)), state.weights)
-    if rule.schedule.retain_first:
-        kept = jnp.cumprod(retention)
-        anchors = jax.tree.map(lambda leaf: _times(kept, leaf), anchors)
-    gradients = jax.vmap(lambda w, p: gradient(rule, w, p))(anchors, pairs)
-    pushes = jax.tree.map(lambda leaf: _times(-rate, leaf), gradients)
-    moving = _accumulate(momentum, pushes, state.momentum)
-    moved, transform = _transformed(rule.transform, moving, state.transform)
-    weights = _accumulate(retention, moved, state.weights)
-    after, pace, anchor = jax.tree.map(lambda x: x[-1], (weights, moving, anchors))
-    written = pairs.position[-1] + 1
-    return FunctionState(after, pace, anchor, transform, written), weights
+    gates = jax.vmap(lambda pair: values(rule, params, pair))(pairs)
+    anchor, gradients = _gradients(rule, state.weights, pairs, gates.retention)
+
+    def body(now: FunctionState, given: tuple) -> tuple[FunctionState, Any]:
+        after = _moved(rule, now, *given[:2])
+        return after, read(after.weights, given[2])
+
+    steps = jnp.arange(len(pairs.position))
+    started = state._replace(anchor=anchor)
+    return jax.lax.scan(body, started, (gates, gradients, steps))
 
 
-def _accumulate(decay: jax.Array, added: Any, first: Any) -> Any:
-    """x_t = d_t x_{t-1} + a_t for all t, with leading axis T, from x_0 = `first`."""
-
-    def combine(one: tuple, other: tuple) -> tuple:
-        both = jax.tree.map(lambda a, b: _times(other[0], a) + b, one[1], other[1])
-        return one[0] * other[0], both
-
-    kept, sums = jax.lax.associative_scan(combine, (decay, added))
-    return jax.tree.map(
-        lambda leaf, x: _times(kept, _repeated(x, len(kept))) + leaf, sums, first
+def _moved(
+    rule: GradientRule, state: FunctionState, gates: Gates, gradient: Any
+) -> FunctionState:
+    """s and θ after one write whose gradient is known."""
+    moving = jax.tree.map(
+        lambda s, g: gates.momentum * s - gates.rate * g, state.momentum, gradient
     )
+    moved, transform = rule.transform.update(moving, state.transform)
+    weights = jax.tree.map(lambda w, m: gates.retention * w + m, state.weights, moved)
+    return FunctionState(weights, moving, state.anchor, transform, state.position + 1)
 
 
-def _transformed(transform: Transform, moving: Any, state: Any) -> tuple[Any, Any]:
-    """T of every step; at once if T has no state."""
-    if not jax.tree.leaves(state):
-        return jax.vmap(lambda s: transform.update(s, state)[0])(moving), state
-
-    def body(state: Any, s: Any) -> tuple[Any, Any]:
-        moved, state = transform.update(s, state)
-        return state, moved
-
-    state, moved = jax.lax.scan(body, state, moving)
-    return moved, state
+def _gradients(
+    rule: GradientRule, weights: Any, pairs: Pair, retention: jax.Array
+) -> tuple[Any, Any]:
+    """θ' as the last write of a chunk sees it, and the gradient of every write."""
+    if not rule.schedule.retain_first:
+        return weights, jax.vmap(lambda pair: gradient(rule, weights, pair))(pairs)
+    kept = jnp.cumprod(retention)
+    anchors = jax.tree.map(
+        lambda leaf: _times(kept, _repeated(leaf, len(kept))), weights
+    )
+    gradients = jax.vmap(lambda w, pair: gradient(rule, w, pair))(anchors, pairs)
+    return jax.tree.map(lambda leaf: leaf[-1], anchors), gradients
 
 
 def _times(factors: jax.Array, leaf: jax.Array) -> jax.Array:
