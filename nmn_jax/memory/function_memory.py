@@ -50,6 +50,10 @@ def function(
     f_θ(q). Params `FunctionParams`, state `FunctionState`; no slots, so weights of
     reads and writes are `[0]`.
 
+    A deep memory can explode where a linear one with unit keys cannot: bound its errors
+    (`cotangents.make_huber`) or its steps (`optax.clip_by_global_norm` for T, with
+    retention below 1) if rates are not small.
+
     Args:
       network: f, `init(key, A) -> weights` and `apply(weights, key [A]) -> [V]`, e.g.
         `memory.networks.mlp(...)`.

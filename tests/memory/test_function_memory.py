@@ -101,21 +101,24 @@ def test_slow_gradients_see_through_every_write():
     chex.assert_trees_all_close(found, expected, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("network", [linear, deep])
+GUARDS = {
+    "bounded errors": {"cotangent": memory.cotangents.make_huber(), "rate": 0.1},
+    "bounded steps": {"transform": optax.clip_by_global_norm(1.0), "rate": 10.0},
+}
+
+
+@pytest.mark.parametrize("guard", GUARDS)
 @pytest.mark.parametrize("chunk", [1, 8])
-def test_fifty_writes_of_wild_features_leave_finite_values_and_gradients(
-    network, chunk
-):
+def test_fifty_writes_of_wild_features_leave_finite_values_and_gradients(guard, chunk):
     made = make(
-        network(),
+        deep(),
         pairing=memory.pairing.unit_keys(
             memory.pairing.own_keys(tiny_memory.WIDTH, key_width=A)
         ),
-        cotangent=memory.cotangents.make_huber(),
-        rate=1.0 / chunk,
         momentum=0.5,
         retention=0.99,
         schedule=memory.Schedule(chunk),
+        **GUARDS[guard],
     )
     params, state = tiny_memory.start(1, made)
     queries, updates = (100.0 * each for each in tiny_memory.stream(2, 50))
