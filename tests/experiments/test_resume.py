@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from nmn_jax.run import preemption
+from nmn_jax.run import lock, preemption
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # More kills by `NMN_KILLS=20 pytest tests/experiments/test_resume.py`.
@@ -22,7 +22,8 @@ TINY = [
     "--config.train.episodes=4", "--config.train.queries=1",
     "--config.train.log_every=20", "--config.train.validate_every=100",
     "--config.train.checkpoint_every=20", "--config.eval.episodes=20",
-    "--config.eval.queries=1", "--config.eval.validation_episodes=20",
+    "--config.eval.queries=1", "--config.validate.episodes=20",
+    "--config.validate.queries=1",
 ]  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def test_killed_at_random_moments_it_ends_the_same_to_the_bit(undisturbed, tmp_p
         process.communicate()
     result, rows = finish(tmp_path)
     assert result["state_digest"] == undisturbed[0]["state_digest"]
-    assert result["accuracy"] == undisturbed[0]["accuracy"]
+    assert result["measures"] == undisturbed[0]["measures"]
     assert rows == undisturbed[1]
 
 
@@ -95,3 +96,22 @@ def test_another_config_in_the_same_place_is_refused(undisturbed, undisturbed_pl
     assert process.returncode != 0
     assert "run of another config" in said
     assert "config.model.width: 16 there, 32 asked for" in said
+
+
+def test_a_lost_row_and_a_second_process_are_one_line_each(
+    undisturbed, undisturbed_place
+):
+    del undisturbed
+    with lock.hold(undisturbed_place):
+        said, _ = start(undisturbed_place).communicate(timeout=120)
+    assert [line for line in said.splitlines() if line.startswith("error: ")] == [
+        said.splitlines()[-1]
+    ]
+    assert f"process {os.getpid()} of" in said and "is at work there" in said
+    path = undisturbed_place / "metrics.jsonl"
+    whole = path.read_text()
+    path.write_text("".join(whole.splitlines(keepends=True)[1:]))
+    said, _ = start(undisturbed_place).communicate(timeout=120)
+    path.write_text(whole)
+    last = said.splitlines()[-1]
+    assert last.startswith("error: ") and "row 1 of 12 (step 20) was lost" in last
