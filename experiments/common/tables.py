@@ -78,26 +78,43 @@ def label(columns: Mapping[str, str]) -> str:
 
 def overrides(result: Result) -> dict[str, Any]:
     """Settings that a run gave explicitly, as `{record.field: value}`."""
-    records = (result["config"].get(name) for name in results_lib.RESOLVED)
+    records = {name: result["config"].get(name) for name in results_lib.RESOLVED}
+    return {name: value for name, value in _flat(records).items() if value is not None}
+
+
+def circumstances(result: Result) -> dict[str, Any]:
+    """What else tells results of one method apart: task, budget and evaluation."""
+    train = result["config"].get("train") or {}
+    kept = {k: v for k, v in train.items() if k not in results_lib.PACE}
+    return _flat(
+        {"task": result["task"], "train": kept, "evaluation": result["evaluation"]}
+    )
+
+
+def _flat(parts: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
     return {
-        f"{record}.{field}": value
-        for record, given in zip(results_lib.RESOLVED, records, strict=True)
-        for field, value in (given or {}).items()
-        if value is not None
+        f"{part}.{name}": value
+        for part, given in parts.items()
+        for name, value in (given or {}).items()
     }
 
 
-def remarks(groups: Sequence[Group]) -> list[str]:
-    """By which explicit settings groups differ whose methods name themselves alike."""
-    told = [overrides(group.first) for group in groups]
+def remarks(
+    groups: Sequence[Group], tell: Callable[[Result], dict[str, Any]] = overrides
+) -> list[str]:
+    """In what groups differ whose methods name themselves alike.
+
+    Args:
+      tell: what is compared of a result; explicit settings unless said otherwise.
+    """
+    told = [tell(group.first) for group in groups]
     alike = [tuple(group.columns.items()) for group in groups]
 
     def remark(place: int) -> str:
         others = [told[at] for at, each in enumerate(alike) if each == alike[place]]
-        own = told[place].items()
         return ", ".join(
             f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in own
+            for name, value in told[place].items()
             if any(name not in other or other[name] != value for other in others)
         )
 
@@ -108,8 +125,10 @@ def names(groups: Sequence[Group]) -> list[str]:
     """The shortest name of every group that tells it from the others.
 
     Columns are added from the first on as long as they part groups that had one name.
+    What no column says is said by `remarks`, and in the end by the variant.
     """
-    notes = remarks(groups)
+    pairs = zip(remarks(groups), remarks(groups, circumstances), strict=True)
+    notes = [", ".join(filter(None, pair)) for pair in pairs]
     kept: list[str] = []
 
     def told(columns: list[str]) -> list[tuple]:
@@ -124,7 +143,11 @@ def names(groups: Sequence[Group]) -> list[str]:
     lines = [
         label({name: group.columns.get(name, "") for name in kept}) for group in groups
     ]
-    return [", ".join(filter(None, pair)) for pair in zip(lines, notes, strict=True)]
+    found = [", ".join(filter(None, pair)) for pair in zip(lines, notes, strict=True)]
+    return [
+        name if found.count(name) == 1 else f"{name} [{group.first['variant']}]"
+        for name, group in zip(found, groups, strict=True)
+    ]
 
 
 class Section(NamedTuple):

@@ -22,7 +22,7 @@ from nmn_jax.methods.base import Method
 from nmn_jax.run import parallel
 from nmn_jax.settings.records import Settings
 from nmn_jax.tasks import streams
-from nmn_jax.tasks.base import Task
+from nmn_jax.tasks.base import StreamBatch, Task
 from nmn_jax.tasks.streams import Pools
 
 SCORE = "accuracy"
@@ -48,8 +48,8 @@ def prepare(run: records.Run, mesh: Mesh) -> Bench:
     """The task, the method and its answers; everything that needs no data is checked.
 
     Raises:
-      ValueError: for an unknown method, a setting without effect, or a plan that cannot
-        be.
+      ValueError: for an unknown method, a setting without effect, or a plan or windows
+        that cannot be.
     """
     entry = table.entry(run.method, form="stream")
     settings = records.resolve(run, entry.uses)
@@ -58,8 +58,22 @@ def prepare(run: records.Run, mesh: Mesh) -> Bench:
         classes=records.CLASSES, period=run.data.period, batch=run.train.batch
     )
     method = entry.make(settings, task, steps=run.train.steps)
+    _check_window(method, task, run.train.batch)
     answering = training.make_answering(method, task, mesh)
     return Bench(run, settings, task, method, mesh, answering)
+
+
+def _check_window(method: Method, task: Task, batch: int) -> None:
+    """Raises what the method raises for windows that cannot teach it.
+
+    Only one example can be too few; to trace every step just for that takes seconds.
+    """
+    if batch > 1:
+        return
+    inputs = jax.ShapeDtypeStruct((batch, *task.spec.input_shape), np.float32)
+    targets = jax.ShapeDtypeStruct((batch, task.spec.targets), np.float32)
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    jax.eval_shape(method.step, state, StreamBatch(inputs, targets))
 
 
 def plan(run: records.Run) -> loop.Plan:
@@ -74,11 +88,7 @@ def start(bench: Bench) -> RunState:
 
 
 def make_step(bench: Bench, pools: Pools) -> loop.Step:
-    """`(state) -> (state, metrics)`, compiled when it is first called.
-
-    Raises:
-      ValueError: (at the first call) for a window that cannot teach its method.
-    """
+    """`(state) -> (state, metrics)`, compiled when it is first called."""
     each = loop.steps_per_call(plan(bench.run), jax.default_backend())
 
     def compiled(state: RunState) -> jax.stages.Compiled:

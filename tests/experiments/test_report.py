@@ -103,7 +103,8 @@ def test_the_readme_has_one_small_table_beside_what_was_published():
     told = lines(omniglot.summary(found))
     assert told[0] == ["accuracy %", "5w1s", "5w5s", "20w1s", "20w5s"]
     assert told[2] == [
-        "nmn recommended", "98.00 ± 0.20 (1 seed)", "–", "90.00 ± 0.20 (1 seed)", "–",
+        "nmn recommended, synthetic gradients fast",
+        "98.00 ± 0.20 (1 seed)", "–", "90.00 ± 0.20 (1 seed)", "–",
     ]  # fmt: skip
     assert told[3][0].startswith("*NMN with synthetic gradients")
     assert omniglot.summary([made(study="sg_effect")]) == ""
@@ -117,6 +118,16 @@ def test_names_are_the_shortest_that_tell_apart():
         "nmn recommended, synthetic gradients off, optim.lr 1e-05",
     ]
     assert tables.names(tables.grouped([made()])) == ["nmn recommended"]
+    other = {**RESULT["config"], "train": {"steps": 900, "episodes": 8}}
+    budgets = tables.grouped([made(), made(variant="b", config=other)])
+    assert tables.names(budgets) == [
+        "nmn recommended, train.steps 600", "nmn recommended, train.steps 900",
+    ]  # fmt: skip
+    unsaid = tables.grouped([made(), made(variant="b")])
+    assert tables.names(unsaid) == [
+        "nmn recommended [fastNone1.0]",
+        "nmn recommended [b]",
+    ]
 
 
 def test_a_factor_is_told_with_its_ends():
