@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -70,10 +71,10 @@ def _check_window(method: Method, task: Task, batch: int) -> None:
     """
     if batch > 1:
         return
-    inputs = jax.ShapeDtypeStruct((batch, *task.spec.input_shape), np.float32)
-    targets = jax.ShapeDtypeStruct((batch, task.spec.targets), np.float32)
+    inputs = jnp.zeros((batch, *task.spec.input_shape))
+    window = StreamBatch(inputs, jnp.zeros((batch, task.spec.targets)))
     state = jax.eval_shape(method.init, jax.random.key(0))
-    jax.eval_shape(method.step, state, StreamBatch(inputs, targets))
+    jax.eval_shape(method.step, state, window)
 
 
 def plan(run: records.Run) -> loop.Plan:
