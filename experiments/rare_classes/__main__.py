@@ -27,7 +27,7 @@ from experiments.rare_classes import measures, protocol, records
 from experiments.rare_classes import sources as sources_lib
 from experiments.rare_classes.protocol import Bench
 from experiments.rare_classes.sources import Sources
-from nmn_jax.run import parallel
+from nmn_jax.run import parallel, place
 
 
 def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> dict:
@@ -39,11 +39,16 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
       results_dir: where a copy of the result is put, "" for nowhere.
 
     Raises:
-      ValueError: for what cannot be or has no effect, before the first step.
+      ValueError: before the first step, for anything about the config, the data or the
+        folders that would end the run later.
+      FileNotFoundError: if MNIST is not at hand; says what to do.
     """
     bench = protocol.prepare(run, parallel.make_mesh())
-    sources = sources_lib.load(run.data, run.validate.part)
     workdir = workdir or pathlib.Path("runs") / run_name(bench)
+    place.claim_folder(workdir, "--workdir")
+    if results_dir:
+        place.claim_folder(results_dir, "--results")
+    sources = sources_lib.load(run.data, run.validate.part)
     identity.claim(workdir, run, bench.settings)
     if parallel.is_main_process():
         print(f"{run_name(bench)}: {run.train.steps} windows; files in {workdir}",

@@ -168,6 +168,17 @@ def test_what_was_asked_on_the_way_belongs_to_a_run(record, field, value, tmp_pa
         job.main(changed(run, **{record: {field: value}}), tmp_path, "")
 
 
+def test_folders_that_cannot_be_written_are_refused_before_the_first_step(tmp_path):
+    (tmp_path / "file").write_text("")
+    for workdir, copy, said in (
+        ("file", "", "--workdir"),
+        ("run", "file", "--results"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            job.main(RUN, tmp_path / workdir, str(tmp_path / copy) if copy else "")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
 def test_interrupted_in_mid_stream_it_ends_the_same(tmp_path, monkeypatch):
     whole = job.main(RUN, tmp_path / "whole", "")
     made = protocol.make_step
