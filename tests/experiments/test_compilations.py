@@ -36,14 +36,13 @@ def command(method: str, form: str):
     if form == "episodes":
         return omniglot.main, few.Run(
             method=method, data=few.Data("glyphs"), model=model, sg=sg,
-            ways=2,
-            train=few.Train(episodes=2, queries=1, **TRAIN),
+            ways=2, train=few.Train(episodes=2, queries=1, **TRAIN),
             validate=few.Validate(episodes=10, queries=1, batch=5),
             eval=few.Evaluate(episodes=10, queries=1, batch=5),
         )  # fmt: skip
     return rare_classes.main, rare.Run(
         method=method, data=rare.Data("digits", period=2, held_out=300), model=model,
-        sg=sg,        train=rare.Train(batch=4, **TRAIN), validate=rare.Validate(images=10),
+        sg=sg, train=rare.Train(batch=4, **TRAIN), validate=rare.Validate(images=10),
     )  # fmt: skip
 
 
