@@ -166,8 +166,13 @@ def has_synthetic(found: Rows) -> bool:
 def synthetic(found: Rows, path: pathlib.Path) -> None:
     """Cosine and R² of synthetic against true cotangents, and the norms of both."""
     figure, axes = subplots(ncols=3, figsize=(13, 3.8))
-    predicted = [series(found, f"sg/{name}/norm")[1] for name in CONTROLLERS]
-    if not any(np.any(values) for values in predicted):
+    norms = {
+        kind: np.concatenate(
+            [series(found, f"sg/{each}/{kind}")[1] for each in CONTROLLERS]
+        )
+        for kind in ("norm", "true_norm")
+    }
+    if not np.any(norms["norm"]):
         figure.suptitle("nothing was predicted: norms of the true cotangents")
     for name, colour in CONTROLLERS.items():
         for axis, measure in zip(axes, ("cosine", "r2"), strict=False):
@@ -179,7 +184,8 @@ def synthetic(found: Rows, path: pathlib.Path) -> None:
             axes[2].plot(steps, values, style, color=colour, label=f"{name}: {kind}")
     axes[0].set(ylabel="cosine with the true cotangent", ylim=(-1, 1))
     axes[1].set(ylabel="share explained, R²", ylim=(-1, 1))
-    axes[2].set(ylabel="norm of one query's cotangent", yscale="log")
+    scale = "log" if any(map(np.any, norms.values())) else "linear"
+    axes[2].set(ylabel="norm of one query's cotangent", yscale=scale)
     for axis in axes:
         axis.set_xlabel("training step")
         axis.axhline(0, color="0.8", lw=0.8, zorder=0)
