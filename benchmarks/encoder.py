@@ -3,13 +3,13 @@
     python -m benchmarks.encoder --images 20 40 100 --repeats 15
 
 Everything is measured twice: in a process as it starts by itself, where the naive way
-lives, and with the settings of experiments/runtime.py, which hasten the naive way too.
-One JSON line per setting, number of images and formulation: median milliseconds of a
-pass (gradient for all parameters, float32), the ratio naive / this (median of the
-ratios of neighbouring repetitions), the same ratio of processor time (which other work
-on the machine disturbs less), images/s, GFLOP/s of the plain convolution sums against a
-matrix product measured in the same run, and the largest relative difference of any
-gradient from the naive one in float64.
+lives, and with the settings of experiments/common/runtime.py, which hasten the naive
+way too. One JSON line per setting, number of images and formulation: median
+milliseconds of a pass (gradient for all parameters, float32), the ratio naive / this
+(median of the ratios of neighbouring repetitions), the same ratio of processor time
+(which other work on the machine disturbs less), images/s, GFLOP/s of the plain
+convolution sums against a matrix product measured in the same run, and the largest
+relative difference of any gradient from the naive one in float64.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import train_step
-from experiments import runtime
-from nmn_jax import networks
+from experiments.common import runtime
 from nmn_jax.data import glyphs
+from nmn_jax.nets import encoder as encoder_lib
 
 EPISODES, SUPPORTS = 16, 5
 Encode = Callable[[Any, jax.Array], jax.Array]
@@ -57,7 +57,7 @@ def naive(params: Any, images: jax.Array) -> jax.Array:
         counted = values[:, :SUPPORTS]
         mean = counted.mean((1, 2, 3), keepdims=True)
         variance = jnp.square(counted - mean).mean((1, 2, 3), keepdims=True)
-        values = (values - mean) / jnp.sqrt(variance + networks.EPSILON)
+        values = (values - mean) / jnp.sqrt(variance + encoder_lib.EPSILON)
         values = jax.nn.relu(values * block.gain + block.bias)
         features = jax.lax.reduce_window(
             values.reshape(-1, *values.shape[2:]), -jnp.inf, jax.lax.max,
@@ -69,12 +69,14 @@ def naive(params: Any, images: jax.Array) -> jax.Array:
 def formulations() -> dict[str, Encode]:
     """The naive encoder and ours in every formulation."""
 
-    def encode(encoder: networks.Encoder, params: Any, images: jax.Array) -> jax.Array:
+    def encode(
+        encoder: encoder_lib.Encoder, params: Any, images: jax.Array
+    ) -> jax.Array:
         return encoder.apply(params, (), images, supports=SUPPORTS, phase="train")[0]
 
     ours = {
-        name: partial(encode, networks.make_conv_encoder(formulation=formulation))
-        for name, formulation in networks.FORMULATIONS.items()
+        name: partial(encode, encoder_lib.make_conv_encoder(formulation=formulation))
+        for name, formulation in encoder_lib.FORMULATIONS.items()
     }
     return {"naive": naive, **ours}
 
@@ -92,7 +94,7 @@ def make_pass(encode: Encode) -> Callable[..., tuple]:
 
 def example(episodes: int, count: int, dtype: Any) -> tuple:
     """Parameters, made-up characters in a fixed order, and a random cotangent."""
-    encoder = networks.make_conv_encoder()
+    encoder = encoder_lib.make_conv_encoder()
     params, _ = encoder.init(jax.random.key(0))
     drawn = glyphs.make(alphabets=4).images.reshape(-1, 28, 28)
     order = np.random.default_rng(0).permutation(len(drawn))

@@ -9,7 +9,7 @@ within 2 %. A step is one window: encoder, memory, synthetic gradients, both opt
 
 from __future__ import annotations
 
-from experiments import runtime
+from experiments.common import runtime
 
 if __name__ == "__main__":
     runtime.prepare()
@@ -24,7 +24,8 @@ from typing import Any
 
 import jax
 
-from experiments import rare_settings, rare_stream
+from experiments.rare_classes import protocol, records, sources
+from nmn_jax.run import parallel
 
 WARM_UP = 1_000
 PROCESS = pathlib.Path("/proc/self")
@@ -53,29 +54,26 @@ def stretch(step: Callable[[Any], Any], state: Any, steps: int) -> tuple[Any, di
     return state, {"steps_per_second": steps / seconds, "peak_mib": peak()}
 
 
-def measure(run: rare_settings.Run, steps: int) -> dict[str, Any]:
+def measure(run: records.Run, steps: int) -> dict[str, Any]:
     """The JSON line."""
-    functions = rare_stream.make_functions(run)
-    pools = rare_stream.load(run.data, "test").pools
-
-    def step(state: Any) -> Any:
-        return functions.step(state, pools)
-
-    state, _ = stretch(step, functions.init(), WARM_UP)
+    bench = protocol.prepare(run, parallel.make_mesh())
+    pools = sources.load(run.data, run.validate.part).pools
+    step = protocol.make_step(bench, parallel.replicate(bench.mesh, pools))
+    state, _ = stretch(step, protocol.start(bench), WARM_UP)
     state, first = stretch(step, state, steps // 2)
     state, second = stretch(step, state, steps - steps // 2)
     return {
         "benchmark": "stream",
         "steps": steps,
         "window": run.train.batch,
-        "sg": run.sg,
+        "sg": bench.settings.sg.use,
         "data": run.data.source,
         "steps_per_second": [
             round(each["steps_per_second"], 1) for each in (first, second)
         ],
         "peak_mib": [round(each["peak_mib"], 1) for each in (first, second)],
         "peak_ratio": round(second["peak_mib"] / first["peak_mib"], 4),
-        "steps_taken": int(state.learner.step),
+        "steps_taken": int(state.method.step),
         "device": jax.devices()[0].device_kind,
     }
 
@@ -89,10 +87,10 @@ def main() -> None:
     given = parser.parse_args()
     if not (PROCESS / "clear_refs").exists():
         sys.exit("error: peak memory is read from /proc, which only Linux has")
-    run = rare_settings.Run(
-        sg=given.sg,
-        data=rare_settings.Data("digits", held_out=300),
-        train=rare_settings.Train(batch=given.window),
+    run = records.Run(
+        sg={"use": given.sg},
+        data=records.Data("digits", held_out=300),
+        train=records.Train(batch=given.window),
     )
     print(json.dumps(measure(run, given.steps)), flush=True)
 

@@ -10,12 +10,13 @@ of the encoder's convolutions against a matrix product measured in the same run.
 
 from __future__ import annotations
 
-from experiments import runtime
+from experiments.common import runtime
 
 if __name__ == "__main__":
     runtime.prepare()
 
 import argparse
+import dataclasses
 import json
 import re
 import time
@@ -26,10 +27,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import fewshot
-from experiments import settings as settings_lib
-from nmn_jax import networks, parallel
+from experiments.omniglot import protocol, records
 from nmn_jax.data import glyphs
+from nmn_jax.nets import encoder as encoder_lib
+from nmn_jax.run import parallel
 
 USES = ("off", "decoupled", "fast")
 
@@ -52,22 +53,22 @@ def in_turn(works: dict[str, Callable[[], Any]], repeats: int) -> dict[str, np.n
     return {name: np.array([each[name] for each in rounds]) for name in works}
 
 
-def stepper(ways: int, shots: int, use: str, images: jax.Array) -> Callable[[], Any]:
-    """One training step of `recommended` after the other."""
-    run = settings_lib.Run(ways=ways, shots=shots, sg=use)
-    functions = fewshot.make_functions(run, parallel.make_mesh())
-    held = [functions.init()]
+def stepper(run: records.Run, images: np.ndarray) -> Callable[[], Any]:
+    """One training step after the other, as the command takes them."""
+    bench = protocol.prepare(run, parallel.make_mesh())
+    take = protocol.make_step(bench, parallel.replicate(bench.mesh, images))
+    held = [protocol.start(bench)]
 
     def step() -> jax.Array:
-        held[0], measured = functions.step(held[0], images)
+        held[0], measured = take(held[0])
         return measured["loss"]
 
     return step
 
 
-def encoder_alone(run: settings_lib.Run) -> Callable[[], Any]:
+def encoder_alone(run: records.Run) -> Callable[[], Any]:
     """Forward and backward pass of the encoder on the images of one step."""
-    encoder = networks.make_conv_encoder(norm="running")
+    encoder = encoder_lib.make_conv_encoder(norm="running")
     params, stats = encoder.init(jax.random.key(0))
     count = run.ways * (run.shots + run.train.queries)
     images = jax.random.uniform(jax.random.key(1), (run.train.episodes, count, 28, 28))
@@ -101,15 +102,17 @@ def encoder_operations(images: int) -> float:
     return float(each * images)
 
 
-def measure(name: str, repeats: int, images: jax.Array) -> list[dict[str, Any]]:
+def measure(name: str, repeats: int, images: np.ndarray) -> list[dict[str, Any]]:
     """The JSON lines of one workload."""
     match = re.fullmatch(r"(\d+)way(\d+)shot", name)
     if not match:
         raise ValueError(f"workload {name!r}; expected <N>way<S>shot, e.g. 5way1shot")
     ways, shots = map(int, match.groups())
-    run = settings_lib.Run(ways=ways, shots=shots)
+    run = records.Run(ways=ways, shots=shots)
     product, operations = matrix_product()
-    works = {use: stepper(ways, shots, use, images) for use in USES}
+    works = {
+        use: stepper(dataclasses.replace(run, sg={"use": use}), images) for use in USES
+    }
     works |= {"encoder": encoder_alone(run), "product": product}
     taken = in_turn(works, repeats)
     count = ways * (shots + run.train.queries) * run.train.episodes
@@ -142,7 +145,7 @@ def main() -> None:
     parser.add_argument("--workloads", nargs="+", default=["5way1shot", "20way5shot"])
     parser.add_argument("--repeats", type=int, default=15)
     given = parser.parse_args()
-    images = jnp.asarray(glyphs.make(alphabets=4).images)
+    images = glyphs.make(alphabets=4).images
     for name in given.workloads:
         for line in measure(name, given.repeats, images):
             print(json.dumps(line), flush=True)

@@ -9,14 +9,14 @@ import sys
 
 import pytest
 
-from experiments import runtime
+from experiments.common import runtime
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PLAIN = {k: v for k, v in os.environ.items() if k not in (runtime.SWITCH, "XLA_FLAGS")}
 CPU = {**PLAIN, "JAX_PLATFORMS": "cpu"}
 RESTART = """
 import json, os, sys
-from experiments import runtime
+from experiments.common import runtime
 runtime.prepare()
 print(json.dumps([sys.argv[1:], dict(os.environ)]))
 """
