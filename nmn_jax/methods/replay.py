@@ -31,7 +31,7 @@ class ReplayState(NamedTuple):
 
     inner: Any
     buffer: Any  # Buffer; () once slim
-    key: jax.Array
+    key: Any  # jax.Array; () once slim
     step: jax.Array  # []
 
 
@@ -99,7 +99,7 @@ def with_replay(method: Method, spec: Spec, *, count: int, kept: int = 20) -> Me
         return method.predict(state.inner, inputs)
 
     def slim(state: ReplayState) -> ReplayState:
-        return state._replace(inner=method.slim(state.inner), buffer=())
+        return ReplayState(method.slim(state.inner), (), (), state.step)
 
     return method._replace(
         init=init,

@@ -1,0 +1,149 @@
+"""Small tasks and settings under which every line of the table can be run."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nmn_jax.methods import table
+from nmn_jax.methods.base import Entry, Method
+from nmn_jax.settings import presets
+from nmn_jax.tasks import episodes, streams
+from nmn_jax.tasks.base import Task
+from tests import tiny
+
+WAYS, CLASSES, SIDE, STEPS = 3, 4, 8, 20
+SMALL = {"channels": 4, "layers": 2}
+MEMORY = {"width": 12, "key_width": 6}
+# Rows of a stream's slots; few, so that all of them are written soon.
+STREAM = {"slots": 6, "write_rule": "same_value", "norm": "running"}
+
+
+class Case(NamedTuple):
+    """One method on one small task, with the task's data.
+
+    fixed: leaves of the slim state that no gradient is to move, with the reason
+    permutes: whether permuting classes permutes outputs from the start
+    """
+
+    method: Method
+    task: Task
+    source: Any
+    fixed: dict[str, str]
+    permutes: bool
+
+
+# Method, preset, overrides of settings, leaves that stay as they are.
+LINES: dict[str, tuple[str, str, dict, dict[str, str]]] = {
+    "nmn": ("nmn", "recommended", {"sg": {"use": "both"}}, {}),
+    "nmn-paper": ("nmn", "paper_fast_lr", {"sg": {"use": "both"}}, {}),
+    "prototype": ("prototype", "recommended", {}, {}),
+    "nmn_stream": (
+        "nmn_stream",
+        "recommended",
+        {"sg": {"use": "both"}},
+        {"network.params.cell.memory.rows": "a stream starts with them once"},
+    ),
+    "nmn_replay": (
+        "nmn_replay",
+        "recommended",
+        {"sg": {"use": "off"}, "replay": {"count": 2, "kept": 3}},
+        {"inner.network.params.cell.memory.rows": "a stream starts with them once"},
+    ),
+    "cnn": ("cnn", "recommended", {}, {}),
+    "cnn_replay": ("cnn_replay", "recommended", {"replay": {"count": 2}}, {}),
+}
+
+
+def entry(name: str) -> Entry:
+    """The line of the table that a case is of."""
+    return table.METHODS[LINES[name][0] if name in LINES else name]
+
+
+def form(name: str) -> str:
+    return entry(name).form
+
+
+@functools.cache
+def case(name: str) -> Case:
+    """A case by name; a method without a line here gets its preset's settings."""
+    method, preset, overrides, fixed = LINES.get(name, (name, "recommended", {}, {}))
+    line = table.METHODS[method]
+    stream = line.form == "stream"
+    remembers = preset == "recommended" and "model" in line.uses
+    changes = {"model": {**SMALL, **(MEMORY if remembers else {})}}
+    if stream:
+        changes["model"].update(STREAM if remembers else {"norm": "running"})
+    settings = presets.resolve(
+        preset, ways=CLASSES if stream else WAYS, shots=1, uses=line.uses,
+        overrides=overrides, default_use="off", changes=changes,
+    )  # fmt: skip
+    task = stream_task() if stream else episode_task()
+    source = pools() if stream else characters()
+    made = line.make(settings, task, steps=STEPS)
+    permutes = not stream and preset == "recommended"
+    return Case(made, task, source, fixed, permutes)
+
+
+def episode_task(queries: int = 2) -> Task:
+    """3-way 1-shot, four episodes a batch."""
+    return episodes.classification(
+        ways=WAYS, shots=1, queries=queries, episodes=4, image_shape=(SIDE, SIDE)
+    )
+
+
+def stream_task() -> Task:
+    """Four classes in windows of four, two of them in every fifth window only."""
+    return streams.rare_classes(
+        classes=CLASSES, period=5, batch=4, image_shape=(SIDE, SIDE)
+    )
+
+
+def characters() -> jax.Array:
+    """Classes that differ: a bright block each, with noise, `[8, 5, 8, 8]`."""
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 90, (8, 5, SIDE, SIDE))
+    for kind in range(8):
+        row, column = divmod(kind, 4)
+        images[kind, :, 4 * row : 4 * row + 4, 2 * column : 2 * column + 2] += 160
+    return jnp.asarray(images, jnp.uint8)
+
+
+def pools() -> streams.Pools:
+    images = characters()[:CLASSES].reshape(-1, SIDE, SIDE)
+    labels = jnp.repeat(jnp.arange(CLASSES), 5)
+    return streams.Pools(images, labels, jnp.arange(10), jnp.arange(10, 20))
+
+
+@functools.cache
+def program(name: str) -> Any:
+    """`(state, key, source) -> (state, metrics)`, compiled once per case."""
+    chosen = case(name)
+
+    def step(state: Any, key: jax.Array, source: Any) -> tuple:
+        return chosen.method.step(state, chosen.task.sample(key, state.step, source))
+
+    return tiny.jit(step)
+
+
+@functools.cache
+def trained(name: str, steps: int = 6) -> Any:
+    """The state after so many steps."""
+    chosen = case(name)
+    key, start = jax.random.split(jax.random.key(1))
+    state = chosen.method.init(start)
+    for _ in range(steps):
+        state, _ = program(name)(state, key, chosen.source)
+    return state
+
+
+def leaves(tree: Any) -> dict[str, jax.Array]:
+    """Leaves by name."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
