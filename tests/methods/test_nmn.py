@@ -171,3 +171,27 @@ def test_true_cotangent_of_the_write_controller_stands_at_support_steps_alone():
     supports, queries = batch.context.targets.shape[1], batch.answers.shape[1]
     assert true.write.shape == (2, supports, K)
     assert true.output.shape == true.input.shape == (2, supports + queries, K)
+
+
+@float64
+def test_the_loss_of_the_task_is_what_a_step_descends():
+    """A regression enters: every gradient is that of the squared error."""
+    task = tiny_model.make_task(kind="regression")
+    model = tiny_model.make_model("linear", label_input="write")
+    design = tiny_model.make_design(model, task=task)
+    method = tiny_model.make_method(design, task=task)
+    state, batch = tiny_model.method_state(3, method, model), tiny_model.make_batch(2)
+    batch = tiny_model.with_targets(batch, tiny.normal(7, *batch.context.targets.shape))
+    batch = batch._replace(answers=tiny.normal(8, *batch.answers.shape))
+
+    def loss(params):
+        network = state.network._replace(params=params)
+        said = method.predict(
+            state._replace(network=network), batch.context, batch.queries
+        )
+        return jnp.mean((said.output - batch.answers) ** 2)
+
+    found = speeds(design)(state, batch).network
+    expected = tiny.finite_differences(loss, state.network.params)
+    chex.assert_trees_all_close(found, expected, rtol=1e-6, atol=1e-9)
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(found))
