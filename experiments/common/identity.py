@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.common import results
-from nmn_jax.run import parallel
+from nmn_jax.run import parallel, place
 
 EVALUATION = "run.eval."
 FREE = (EVALUATION, "run.train.minutes")
@@ -37,9 +37,10 @@ def claim(workdir: pathlib.Path, run: Any, settings: Any) -> str:
     `results.write_result`.
 
     Raises:
-      ValueError: if the folder belongs to a run that trains otherwise (names the fields
-        and both values), or its config.json cannot be read.
+      ValueError: if the folder cannot be written into, belongs to a run that trains
+        otherwise (names the fields and both values), or its config.json cannot be read.
     """
+    place.claim_folder(workdir, "--workdir")
     content = {
         "run": dataclasses.asdict(run), "settings": dataclasses.asdict(settings)
     }  # fmt: skip

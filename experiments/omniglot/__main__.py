@@ -48,7 +48,6 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
     mesh = parallel.make_mesh()
     bench = protocol.prepare(run, mesh)
     workdir = workdir or pathlib.Path("runs") / run_name(bench)
-    place.claim_folder(workdir, "--workdir")
     if results_dir:
         place.claim_folder(results_dir, "--results")
     official = lake.load() if run.eval.kind == "lake" else None

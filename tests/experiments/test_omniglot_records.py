@@ -147,4 +147,19 @@ def test_the_command_says_so_and_leaves_no_run_behind(
     run = dataclasses.replace(RUN, **changes)
     with pytest.raises(kind, match=said):
         command.main(run, tmp_path / "run", "")
-    assert list((tmp_path / "run").iterdir()) == []
+    assert not (tmp_path / "run").exists()
+
+
+def test_folders_that_cannot_be_written_into_are_told_before_training(
+    monkeypatch, tmp_path
+):
+    def refuse(*_):
+        raise AssertionError("training was begun")
+
+    monkeypatch.setattr(command, "train", refuse)
+    monkeypatch.setattr(sources, "load", lambda data: shapes(200, 40, 30))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"--workdir=.*/file: this is a file"):
+        command.main(RUN, tmp_path / "file", "")
+    with pytest.raises(ValueError, match=r"--results=.*/file: this is a file"):
+        command.main(RUN, tmp_path / "run", str(tmp_path / "file"))
