@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 import toy_method
 
+from experiments.common import training
 from experiments.omniglot import __main__ as command
 from experiments.omniglot import protocol, records, sources
+from nmn_jax.data import episodes as drawing
 from nmn_jax.data import lake
 from nmn_jax.data.types import Partition
 from nmn_jax.methods import table
@@ -189,8 +191,6 @@ def test_accuracy_does_not_depend_on_how_episodes_are_batched(monkeypatch):
 
 def test_test_episodes_are_those_of_the_seed_whatever_the_model(monkeypatch):
     """The very episodes of every committed result."""
-    from nmn_jax.data import episodes as drawing
-
     bench = bench_of(monkeypatch)
     images = noise()
     exam = protocol.episodes_exam(
@@ -216,8 +216,6 @@ def test_gradient_steps_at_test_time_are_each_episodes_own(monkeypatch):
     assert set(protocol.test(bench, state, exam)) == {0, 2}
 
     batch = exam.draw(np.arange(8))
-    from experiments.common import training
-
     adapted = training.make_adapted_answering(
         bench.method, bench.task, bench.mesh, steps=2
     )
