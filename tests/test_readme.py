@@ -36,7 +36,19 @@ def test_untrained_predictors_leave_the_fast_weights_alone(page):
 
 def test_every_file_of_the_map_exists():
     table = README.read_text().split("| looking for | open |")[1].split("##")[0]
-    named = re.findall(r"`((?:nmn_jax|experiments|benchmarks)/[\w./]*)`", table)
+    rooms = "nmn_jax|experiments|benchmarks|notebooks"
+    named = re.findall(rf"`((?:{rooms})/[\w./]*)`", table)
     assert len(named) > 15
     for name in named:
         assert (README.parent / name).exists(), name
+
+
+def test_every_page_it_links_to_exists():
+    named = re.findall(r"\]\(([\w./]+)\)", README.read_text())
+    assert len(named) > 5
+    for name in named:
+        assert (README.parent / name).exists(), name
+
+
+def test_it_is_short():
+    assert len(README.read_text().splitlines()) <= 150

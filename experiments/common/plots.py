@@ -29,24 +29,25 @@ def series(found: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array([row["step"] for row in kept]), np.array(values)
 
 
-def subplots(**options: Any) -> tuple[Any, Any]:
-    """A figure and its axes, drawn without a screen."""
-    import matplotlib
+def subplots(
+    *, figsize: tuple[float, float] | None = None, **options: Any
+) -> tuple[Any, Any]:
+    """A figure and its axes, drawn without a screen.
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    No backend is chosen, so in a notebook the reader's own pictures still appear.
+    """
+    from matplotlib.figure import Figure
 
-    return pyplot.subplots(layout="constrained", **options)
+    figure = Figure(figsize=figsize, layout="constrained")
+    return figure, figure.subplots(**options)
 
 
 def save(figure: Any, path: pathlib.Path, *, dpi: int = 120) -> None:
-    """Write a figure and forget it; a palette keeps the file under 200 kB."""
-    from matplotlib import pyplot
+    """Write a figure; a palette keeps the file under 200 kB."""
     from PIL import Image
 
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)
-    pyplot.close(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Maximum coverage: thin lines keep their colours, however few points they have.
     whole = Image.open(drawn).convert("RGB")
