@@ -130,7 +130,8 @@ def _mapping_accepts(value: Any) -> bool:
 
 
 positive = whole(1)
-seed = whole(0, 2**63 - 1)
+# JAX makes a key of the lowest 32 bits: larger seeds would be smaller ones again.
+seed = whole(0, 2**32 - 1)
 minutes = real(0, LARGEST)
 share = real(0, 1)
 
