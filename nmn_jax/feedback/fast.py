@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from nmn_jax import cell as cell_lib
 from nmn_jax.feedback import plumbing
-from nmn_jax.feedback.sources import CotangentSource, Seen, Told
+from nmn_jax.feedback.sources import CotangentSource, Cue, Seen
 from nmn_jax.types import Inputs, NMNState, PerController, Trace
 
 StepSize = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -257,14 +257,14 @@ def unroll(
     state: NMNState,
     inputs: Inputs,
     *,
-    told: Told,
+    cue: Cue,
     weights: FastWeights | None = None,
     probes: PerController | None = None,
 ) -> tuple[NMNState, FastWeights, Trace]:
     """As `cell.unroll`, adapting after every step.
 
     Args:
-      told: what the source is told of every step, `[T, ...]`.
+      cue: what the source is told of every step, `[T, ...]`.
       weights: the fast weights to begin with; None begins with the slow ones.
 
     Returns the final state, the fast weights (pass them as `weights` to go on, or drop
@@ -279,18 +279,18 @@ def unroll(
 
     def body(carried: Any, given: Any) -> Any:
         state, weights = carried
-        inputs, told, probes = given
+        inputs, cue, probes = given
         slow = params.controllers
         merged = params._replace(controllers=merge(slow, weights.controllers))
         writing = params._replace(controllers=path.writer(slow, merged.controllers))
         after, written = cell.step(writing, state, inputs, probes)
         _, trace = cell.step(merged, state, inputs, probes)
-        seen = Seen(merged, state, inputs, trace, told)
+        seen = Seen(merged, state, inputs, trace, cue)
         carries, cotangents = source.step(weights.carries, seen)
         adapted = adapt(adaptation, weights.controllers, seen, cotangents)
         # What answers is what is predicted from and learned from.
         trace = trace._replace(writes=written.writes)
         return (after, FastWeights(adapted, carries)), trace
 
-    (final, adapted), trace = jax.lax.scan(body, (state, first), (inputs, told, probes))
+    (final, adapted), trace = jax.lax.scan(body, (state, first), (inputs, cue, probes))
     return final, adapted, trace

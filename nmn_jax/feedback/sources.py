@@ -13,7 +13,7 @@ from nmn_jax.feedback import plumbing, predictors
 from nmn_jax.types import Inputs, NMNState, PerController, Trace
 
 
-class Told(NamedTuple):
+class Cue(NamedTuple):
     """What a source is told of a step (with a leading axis, of a stream of steps).
 
     target: `[C]`, the label as synthetic gradients see it
@@ -33,7 +33,7 @@ class Seen(NamedTuple):
     state: NMNState
     inputs: Inputs
     trace: Trace
-    told: Told
+    cue: Cue
 
 
 class CotangentSource(NamedTuple):
@@ -65,7 +65,7 @@ def predicted_source(
 
     def step(carries: PerController, seen: Seen) -> tuple[PerController, PerController]:
         results = [
-            predictor.step(p, c, h, seen.told.target)
+            predictor.step(p, c, h, seen.cue.target)
             for p, c, h in zip(params, carries, order(seen.trace.outputs), strict=True)
         ]
         return PerController(*(r[0] for r in results)), PerController(
@@ -102,7 +102,7 @@ def step_oracle_source(
     def find(seen: Seen) -> PerController:
         def loss(probes: PerController) -> tuple[jax.Array, None]:
             _, probed = cell.step(seen.params, seen.state, seen.inputs, probes)
-            return step_loss(probed.outputs.output, seen.told.target), None
+            return step_loss(probed.outputs.output, seen.cue.target), None
 
         zeros = jax.tree.map(jnp.zeros_like, seen.trace.outputs)
         return jax.tree.map(jnp.divide, plumbing.gradient(loss, zeros)[2], units)
@@ -111,15 +111,15 @@ def step_oracle_source(
 
 
 def truth_source() -> CotangentSource:
-    """The cotangent that was found beforehand: `Told.truth` of the step.
+    """The cotangent that was found beforehand: `Cue.truth` of the step.
 
     Raises:
       ValueError: when a step is told no truth.
     """
 
     def find(seen: Seen) -> PerController:
-        if seen.told.truth is None:
+        if seen.cue.truth is None:
             raise ValueError("the source of true cotangents was told none")
-        return seen.told.truth
+        return seen.cue.truth
 
     return _stateless(find)

@@ -13,7 +13,7 @@ from nmn_jax.feedback import fast as fast_lib
 from nmn_jax.feedback import pipeline, predictors
 from nmn_jax.feedback import sg as sg_lib
 from nmn_jax.feedback.pipeline import Guidance, Layout, Learning, Pass
-from nmn_jax.feedback.sources import Told
+from nmn_jax.feedback.sources import Cue
 from nmn_jax.model import EpisodeRun, Model, ModelParams
 from nmn_jax.tasks import episodes
 from nmn_jax.tasks.base import Batch, Context, Loss
@@ -105,25 +105,25 @@ def run_batch(
     make_support = _support_passes(design, who, guidance)
     supports = context.inputs.shape[1]
 
-    def one(features: Any, targets: Any, told: Told, probes: Stages) -> EpisodeRun:
+    def one(features: Any, targets: Any, cue: Cue, probes: Stages) -> EpisodeRun:
         episode = model_lib.Episode(features[:supports], targets, features[supports:])
         return model_lib.run_episode(
             design.model, network, episode,
-            support_pass=make_support(told), probes=probes,
+            support_pass=make_support(cue), probes=probes,
         )  # fmt: skip
 
-    heard = guidance.control.targets(context.targets)
-    shown = jax.vmap(functools.partial(model_lib.presented, design.model))(heard)
-    told = Told(shown, guidance.truth)
-    return jax.vmap(one)(features, context.targets, told, probes)
+    targets = guidance.control.targets(context.targets)
+    shown = jax.vmap(functools.partial(model_lib.presented, design.model))(targets)
+    cue = Cue(shown, guidance.truth)
+    return jax.vmap(one)(features, context.targets, cue, probes)
 
 
 def _support_passes(design: Design, who: tuple, guidance: Guidance) -> Any:
-    """`(Told of one episode) -> SupportPass`: slow, or adapting on the way."""
+    """`(Cue of one episode) -> SupportPass`: slow, or adapting on the way."""
     network, sg_params, state = who
     if design.sg.fast is None:
         slow = model_lib.slow_support(design.model)
-        return lambda told: slow
+        return lambda cue: slow
 
     def step_loss(output: jax.Array, target: jax.Array) -> jax.Array:
         answer = design.model.decoder.apply(network.decoder, output)
@@ -134,11 +134,11 @@ def _support_passes(design: Design, who: tuple, guidance: Guidance) -> Any:
         design.sg, design.model.cell, sg_params,
         control=guidance.control, oracle=oracle,
     )  # fmt: skip
-    return lambda told: fast_support(design.model, adaptation, told)
+    return lambda cue: fast_support(design.model, adaptation, cue)
 
 
 def fast_support(
-    model: Model, adaptation: fast_lib.Adaptation, told: Told
+    model: Model, adaptation: fast_lib.Adaptation, cue: Cue
 ) -> model_lib.SupportPass:
     """Support steps that adapt the controllers by the fast path."""
 
@@ -147,7 +147,7 @@ def fast_support(
     ) -> model_lib.Support:
         state, weights, trace = fast_lib.unroll(
             adaptation, params.cell, model.cell.initial_state(params.cell), inputs,
-            told=told, probes=probes,
+            cue=cue, probes=probes,
         )  # fmt: skip
         merged = fast_lib.merge(params.cell.controllers, weights.controllers)
         return model_lib.Support(state, merged, trace)

@@ -14,7 +14,7 @@ from nmn_jax.feedback import bootstrap, plumbing, predictors
 from nmn_jax.feedback import fast as fast_lib
 from nmn_jax.feedback import sg as sg_lib
 from nmn_jax.feedback.pipeline import Guidance, Layout, Pass
-from nmn_jax.feedback.sources import Told
+from nmn_jax.feedback.sources import Cue
 from nmn_jax.model import Model, ModelParams
 from nmn_jax.tasks.base import Loss, StreamBatch
 from nmn_jax.types import Inputs, NMNState, PerController, Trace
@@ -152,10 +152,10 @@ def _run_fast(
     begun = fast_lib.FastWeights(
         fast_lib.apply_delta(path, slow, state.fast), adaptation.source.init()
     )
-    told = Told(_targets(guidance, inputs.label), guidance.truth)
+    cue = Cue(_targets(guidance, inputs.label), guidance.truth)
     final, weights, trace = fast_lib.unroll(
         adaptation, network.cell, start, inputs,
-        told=told, weights=begun, probes=probes,
+        cue=cue, weights=begun, probes=probes,
     )  # fmt: skip
     return final, trace, fast_lib.delta(path, slow, weights)
 

@@ -128,10 +128,10 @@ def make_sg(settings: SGSettings) -> sg_lib.SG:
     """The second feedback path; `off` is a path that is silent and unheard."""
     if settings.use == "off":
         return sg_lib.SG(predictors.make_silent_predictor(), train="regress")
-    heard = settings.use in ("decoupled", "both")
+    decoupled = settings.use in ("decoupled", "both")
     return sg_lib.SG(
         predictors.PREDICTORS[settings.predictor](),
-        rule=settings.rule if heard else "backprop",
+        rule=settings.rule if decoupled else "backprop",
         weight=settings.weight,
         scale=targets.SCALES[settings.scale],
         train=settings.train,

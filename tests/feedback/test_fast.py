@@ -13,7 +13,7 @@ from tiny import C, K, T, float64, make_case
 from nmn_jax import cell as cell_lib
 from nmn_jax.feedback import fast, plumbing, predictors, sources
 from nmn_jax.feedback.fast import Adaptation
-from nmn_jax.feedback.sources import Seen, Told
+from nmn_jax.feedback.sources import Cue, Seen
 from nmn_jax.types import PerController
 
 ALL = ("input", "output", "write")
@@ -39,7 +39,7 @@ def unroll(path, case, source, *, rate=0.5, **options):
     inputs = options.pop("inputs", case.inputs)
     return run(
         params=case.params, state=options.pop("state", case.state),
-        inputs=inputs, told=Told(inputs.label), **options,
+        inputs=inputs, cue=Cue(inputs.label), **options,
     )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def adapted(path, rate=0.5):
     slow = case.params.controllers
     adaptation = make_adaptation(path, case, sources.zero_source(), rate)
     start = fast.start(path, slow, adaptation.source).controllers
-    seen = Seen(case.params, case.state, inputs, trace, Told(inputs.label))
+    seen = Seen(case.params, case.state, inputs, trace, Cue(inputs.label))
     found = fast.adapt(adaptation, start, seen, cotangents)
     return found, slow, trace, cotangents
 
@@ -115,7 +115,7 @@ def looped(path, case, source, rate):
         written = case.params if path.writer is fast.slow_writes else merged
         after, trace = case.cell.step(written, state, inputs, zeros)
         _, corrected = case.cell.step(merged, state, inputs, zeros)
-        seen = Seen(merged, state, inputs, corrected, Told(inputs.label))
+        seen = Seen(merged, state, inputs, corrected, Cue(inputs.label))
         carries, cotangents = source.step(carries, seen)
         weights = PerController(
             *(

@@ -12,7 +12,7 @@ from nmn_jax import cell as cell_lib
 from nmn_jax import losses
 from nmn_jax.feedback import fast, predictors, sources
 from nmn_jax.feedback.fast import Adaptation
-from nmn_jax.feedback.sources import Told
+from nmn_jax.feedback.sources import Cue
 from nmn_jax.types import PerController
 
 
@@ -24,7 +24,7 @@ def query_loss(case, path, core, learned):
     )
     state, weights, _ = fast.unroll(
         Adaptation(path, case.cell, rates, source), params, case.state, case.inputs,
-        told=Told(case.inputs.label),
+        cue=Cue(case.inputs.label),
     )  # fmt: skip
     return loss_of_queries(
         case, params, state, fast.merge(params.controllers, weights.controllers)

@@ -11,7 +11,7 @@ from tiny import C, K, float64, make_case
 from nmn_jax import cell as cell_lib
 from nmn_jax import losses
 from nmn_jax.feedback import plumbing, predictors, sources
-from nmn_jax.feedback.sources import Seen, Told
+from nmn_jax.feedback.sources import Cue, Seen
 from nmn_jax.nets import leaves
 from nmn_jax.types import PerController
 
@@ -23,7 +23,7 @@ def first_step(case, truth=None):
     inputs = jax.tree.map(lambda leaf: leaf[0], case.inputs)
     probes = jax.tree.map(lambda leaf: leaf[0], cell_lib.zero_probes(case.cell, 1))
     _, trace = case.cell.step(case.params, case.state, inputs, probes)
-    return Seen(case.params, case.state, inputs, trace, Told(inputs.label, truth))
+    return Seen(case.params, case.state, inputs, trace, Cue(inputs.label, truth))
 
 
 def decoder_loss(case):
@@ -43,7 +43,7 @@ def test_oracle_is_the_gradient_of_the_steps_own_loss():
     step_loss, weights = decoder_loss(case)
     source = sources.step_oracle_source(case.cell, step_loss, ONES)
     seen = first_step(case)
-    target = seen.told.target
+    target = seen.cue.target
     carries, found = source.step(source.init(), seen)
     assert carries == source.init()
     output = seen.trace.outputs.output
