@@ -1,4 +1,7 @@
-"""Every notebook is run as it stands, and is committed as a page that can be read."""
+"""Every notebook is run as it stands, and is committed as a page that can be read.
+
+After a change: `jupyter execute --inplace notebooks/<name>.ipynb`.
+"""
 
 import json
 import os
