@@ -30,7 +30,7 @@ def execute(page: nbformat.NotebookNode, folder: pathlib.Path) -> None:
         environment[place] = str(folder)
     nbclient.NotebookClient(
         page,
-        timeout=300,
+        timeout=600,  # seconds a cell
         kernel_name="python3",
         resources={"metadata": {"path": str(ROOT / "notebooks")}},
     ).execute(env={**environment, "PYTHONPATH": str(ROOT)})
