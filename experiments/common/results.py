@@ -130,12 +130,17 @@ def variant(
     left_out = (*NOT_LEARNED, *RESOLVED)
     kept = {name: value for name, value in config.items() if name not in left_out}
     if isinstance(kept.get("train"), Mapping):
-        train = kept["train"].items()
-        kept["train"] = {name: value for name, value in train if name not in PACE}
+        kept["train"] = budget(config)
     default = dataclasses.asdict(type(settings)())
     chosen = _differing(dataclasses.asdict(settings), default)
     chosen.pop("adapt", None)
     return digest([experiment, kept, dict(task), chosen])
+
+
+def budget(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How long and on what was trained: `train` without the pace of its loop."""
+    train = config.get("train") or {}
+    return {name: value for name, value in train.items() if name not in PACE}
 
 
 def _differing(given: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:

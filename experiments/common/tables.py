@@ -84,10 +84,9 @@ def overrides(result: Result) -> dict[str, Any]:
 
 def circumstances(result: Result) -> dict[str, Any]:
     """What else tells results of one method apart: task, budget and evaluation."""
-    train = result["config"].get("train") or {}
-    kept = {k: v for k, v in train.items() if k not in results_lib.PACE}
+    train = results_lib.budget(result["config"])
     return _flat(
-        {"task": result["task"], "train": kept, "evaluation": result["evaluation"]}
+        {"task": result["task"], "train": train, "evaluation": result["evaluation"]}
     )
 
 

@@ -172,9 +172,8 @@ def _without_sg(result: Result) -> str:
     settings["sg"] = None
     settings["optim"] = {**settings["optim"], "controller_factor": None}
     settings.pop("adapt", None)
-    return results_lib.digest(
-        [settings, result["task"], result["evaluation"], result["config"]["train"]]
-    )
+    train = results_lib.budget(result["config"])
+    return results_lib.digest([settings, result["task"], result["evaluation"], train])
 
 
 def draw_run(workdir: pathlib.Path, result: Result, folder: pathlib.Path) -> None:

@@ -85,6 +85,9 @@ def test_the_effect_is_paired_by_seed_and_has_an_interval_of_its_own():
         )
     ]  # fmt: skip
     found.append(made(0.25, "off", factor=2.0, seed=0, study="sg_effect"))
+    # The pace of the loop is no other budget: they are still of one network.
+    config = found[2]["config"]
+    found[2]["config"] = {**config, "train": {**config["train"], "steps_per_call": 7}}
     rows = {row[1] + row[2]: row for row in lines(omniglot.sg_effect(found))[2:]}
     assert rows["fast80.00, 70.00"][4] == "+50.00 ± 127.06"
     assert rows["off20.00, 30.00"][4] == "–"
