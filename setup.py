@@ -36,7 +36,7 @@ setup(
         "digits": digits,
         "dev": [
             "pytest>=8",
-            "pytest-xdist>=3.6",
+            "pytest-xdist>=3.7",
             "beartype>=0.18",
             "ruff>=0.8",
             "mypy>=1.11",

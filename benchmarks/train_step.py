@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.common import bench as bench_lib
 from experiments.omniglot import protocol, records
 from nmn_jax.data import glyphs
 from nmn_jax.nets import encoder as encoder_lib
@@ -56,7 +57,7 @@ def in_turn(works: dict[str, Callable[[], Any]], repeats: int) -> dict[str, np.n
 def stepper(run: records.Run, images: np.ndarray) -> Callable[[], Any]:
     """One training step after the other, as the command takes them."""
     bench = protocol.prepare(run, parallel.make_mesh())
-    take = protocol.make_step(bench, parallel.replicate(bench.mesh, images))
+    take = bench_lib.make_step(bench, parallel.replicate(bench.mesh, images))
     held = [protocol.start(bench)]
 
     def step() -> jax.Array:

@@ -23,9 +23,11 @@ import jax
 import numpy as np
 
 from experiments import report
+from experiments.common import bench as bench_lib
 from experiments.common import identity, loop, provenance, results, training
+from experiments.common.bench import Bench
 from experiments.omniglot import protocol, records, sources
-from experiments.omniglot.protocol import Bench, Pools
+from experiments.omniglot.protocol import Pools
 from nmn_jax.data import lake
 from nmn_jax.run import parallel, place
 
@@ -78,9 +80,9 @@ def train(bench: Bench, pools: Pools, workdir: pathlib.Path) -> loop.Outcome:
     state = protocol.start(bench)
     announce(bench, workdir, training.parameters(state))
     return loop.train(
-        protocol.plan(bench.run),
+        bench_lib.plan(bench.run),
         state,
-        protocol.make_step(bench, pools.train),
+        bench_lib.make_step(bench, pools.train),
         protocol.make_validate(bench, pools.validation),
         workdir=workdir,
         identity={"config": dataclasses.asdict(bench.run)},

@@ -14,34 +14,20 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from experiments.common import bench as bench_lib
 from experiments.common import loop, statistics, training
+from experiments.common.bench import Bench
 from experiments.common.training import Answering, RunState
 from experiments.omniglot import records
 from nmn_jax.data import lake
 from nmn_jax.data.types import Partition
 from nmn_jax.methods import table
-from nmn_jax.methods.base import Method
 from nmn_jax.run import parallel
-from nmn_jax.settings.records import Settings
 from nmn_jax.tasks import episodes
-from nmn_jax.tasks.base import Batch, Context, Task
+from nmn_jax.tasks.base import Batch, Context
 
 # The score that decides and that is reported first.
 SCORE = "accuracy"
-
-
-class Bench(NamedTuple):
-    """A run with everything that is made of it before data are read.
-
-    answering: answers and scores of one chunk, see `training.make_answering`
-    """
-
-    run: records.Run
-    settings: Settings
-    task: Task
-    method: Method
-    mesh: Mesh
-    answering: Answering
 
 
 class Pools(NamedTuple):
@@ -79,7 +65,7 @@ def prepare(run: records.Run, mesh: Mesh) -> Bench:
         episodes=run.train.episodes,
     )  # fmt: skip
     parallel.check_divisible(mesh, run.train.episodes)
-    loop.check_plan(plan(run))
+    loop.check_plan(bench_lib.plan(run))
     method = entry.make(settings, task, steps=run.train.steps)
     if any(run.eval.adapt_steps) and method.adapt is None:
         raise ValueError(
@@ -90,33 +76,14 @@ def prepare(run: records.Run, mesh: Mesh) -> Bench:
     return Bench(run, settings, task, method, mesh, answering)
 
 
-def plan(run: records.Run) -> loop.Plan:
-    """How long to train, and how often what."""
-    return loop.Plan(*(getattr(run.train, name) for name in loop.Plan._fields))
-
-
 def start(bench: Bench) -> RunState:
-    """The state before the first step, on every device."""
-    state = training.start_state(bench.method, bench.run.seed, selects=True)
-    return parallel.replicate(bench.mesh, state)
+    """The state before the first step, on every device; the best is remembered."""
+    return bench_lib.start(bench, selects=True)
 
 
 def place(bench: Bench, partition: Partition) -> Pools:
     """The data on every device."""
     return Pools(*(parallel.replicate(bench.mesh, images) for images in partition))
-
-
-def make_step(bench: Bench, images: jax.Array) -> loop.Step:
-    """`(state) -> (state, metrics)`, compiled when it is first called."""
-    each = loop.steps_per_call(plan(bench.run), jax.default_backend())
-
-    def compiled(state: RunState) -> jax.stages.Compiled:
-        return training.compile_step(
-            bench.method, bench.task, state, images,
-            mesh=bench.mesh, steps_per_call=each,
-        )  # fmt: skip
-
-    return training.once_compiled(compiled, images)
 
 
 def make_validate(bench: Bench, images: jax.Array) -> loop.Validate:

@@ -22,10 +22,11 @@ import sys
 import numpy as np
 
 from experiments import report
+from experiments.common import bench as bench_lib
 from experiments.common import identity, launch, loop, plots, results
+from experiments.common.bench import Bench
 from experiments.rare_classes import measures, protocol, records
 from experiments.rare_classes import sources as sources_lib
-from experiments.rare_classes.protocol import Bench
 from experiments.rare_classes.sources import Sources
 from nmn_jax.run import parallel, place
 
@@ -67,7 +68,7 @@ def train(bench: Bench, sources: Sources, workdir: pathlib.Path) -> loop.Outcome
     """Learn from the stream, and ask about unseen images on the way."""
     pools = parallel.replicate(bench.mesh, sources.pools)
     return loop.train(
-        protocol.plan(bench.run),
+        bench_lib.plan(bench.run),
         protocol.start(bench),
         protocol.make_step(bench, pools),
         protocol.make_validate(bench, sources),

@@ -6,22 +6,23 @@ images are asked independently of each other and are shared out among the device
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from experiments.common import bench as bench_lib
 from experiments.common import loop, training
-from experiments.common.training import Answering, RunState
+from experiments.common.bench import Bench
+from experiments.common.training import RunState
 from experiments.rare_classes import records
 from experiments.rare_classes import sources as sources_lib
 from experiments.rare_classes.sources import Asked, Sources
 from nmn_jax.methods import table
 from nmn_jax.methods.base import Method
 from nmn_jax.run import parallel
-from nmn_jax.settings.records import Settings
 from nmn_jax.tasks import streams
 from nmn_jax.tasks.base import StreamBatch, Task
 from nmn_jax.tasks.streams import Pools
@@ -29,20 +30,6 @@ from nmn_jax.tasks.streams import Pools
 SCORE = "accuracy"
 # A number per slot and window is more than anyone looks at.
 DROPPED = ("memory/write_share",)
-
-
-class Bench(NamedTuple):
-    """A run with everything that is made of it before data are read.
-
-    answering: answers and scores of one chunk, see `training.make_answering`
-    """
-
-    run: records.Run
-    settings: Settings
-    task: Task
-    method: Method
-    mesh: Mesh
-    answering: Answering
 
 
 def prepare(run: records.Run, mesh: Mesh) -> Bench:
@@ -54,7 +41,7 @@ def prepare(run: records.Run, mesh: Mesh) -> Bench:
     """
     entry = table.entry(run.method, form="stream")
     settings = records.resolve(run, entry.uses)
-    loop.check_plan(plan(run))
+    loop.check_plan(bench_lib.plan(run))
     task = streams.rare_classes(
         classes=records.CLASSES, period=run.data.period, batch=run.train.batch
     )
@@ -77,28 +64,14 @@ def _check_window(method: Method, task: Task, batch: int) -> None:
     jax.eval_shape(method.step, state, window)
 
 
-def plan(run: records.Run) -> loop.Plan:
-    """How long to train, and how often what."""
-    return loop.Plan(*(getattr(run.train, name) for name in loop.Plan._fields))
-
-
 def start(bench: Bench) -> RunState:
     """The state before the first step, on every device; no state is selected."""
-    state = training.start_state(bench.method, bench.run.seed, selects=False)
-    return parallel.replicate(bench.mesh, state)
+    return bench_lib.start(bench, selects=False)
 
 
 def make_step(bench: Bench, pools: Pools) -> loop.Step:
-    """`(state) -> (state, metrics)`, compiled when it is first called."""
-    each = loop.steps_per_call(plan(bench.run), jax.default_backend())
-
-    def compiled(state: RunState) -> jax.stages.Compiled:
-        return training.compile_step(
-            bench.method, bench.task, state, pools,
-            mesh=bench.mesh, steps_per_call=each,
-        )  # fmt: skip
-
-    step = training.once_compiled(compiled, pools)
+    """`(state) -> (state, metrics)`, without the metrics that nobody looks at."""
+    step = bench_lib.make_step(bench, pools)
 
     def kept(state: RunState) -> tuple[RunState, dict[str, jax.Array]]:
         state, metrics = step(state)

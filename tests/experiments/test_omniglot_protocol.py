@@ -17,6 +17,7 @@ import pytest
 import toy_method
 
 from experiments.common import training
+from experiments.common.bench import Bench
 from experiments.omniglot import __main__ as command
 from experiments.omniglot import protocol, records, sources
 from nmn_jax.data import episodes as drawing
@@ -164,7 +165,7 @@ def test_the_command_reports_the_best_state_on_test_characters(tmp_path):
         command.main(dataclasses.replace(RUN, validate=changed), tmp_path / "run", "")
 
 
-def bench_of(monkeypatch, **changes) -> protocol.Bench:
+def bench_of(monkeypatch, **changes) -> Bench:
     monkeypatch.setitem(table.METHODS, "toy", toy_method.ENTRY)
     run = dataclasses.replace(RUN, method="toy", **changes)
     return protocol.prepare(run, parallel.make_mesh())

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.common import bench as bench_lib
 from experiments.omniglot import protocol as omniglot
 from experiments.omniglot import records as omniglot_records
 from experiments.omniglot import sources as omniglot_sources
@@ -56,7 +57,7 @@ def test_5way1shot_learns_as_it_did(method, data_dir):
     run = omniglot_records.Run(method=method, sg=sg)
     bench = omniglot.prepare(run, one_device())
     pools = omniglot.place(bench, omniglot_sources.load(run.data))
-    found = losses(omniglot.make_step(bench, pools.train), omniglot.start(bench))
+    found = losses(bench_lib.make_step(bench, pools.train), omniglot.start(bench))
     assert_near(found, OMNIGLOT[method])
 
 
