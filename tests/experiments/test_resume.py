@@ -50,8 +50,8 @@ def finish(workdir: pathlib.Path) -> tuple[dict, list[dict]]:
 
 
 def wait_for(workdir: pathlib.Path, process: subprocess.Popen) -> None:
-    """Until the first checkpoint is there."""
-    while process.poll() is None and not list(workdir.glob("checkpoints/[0-9]*")):
+    """Until there is a checkpoint of a step; the one before the first comes earlier."""
+    while process.poll() is None and not list(workdir.glob("checkpoints/[1-9]*")):
         time.sleep(0.05)
 
 
