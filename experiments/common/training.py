@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from nmn_jax.methods import parts
 from nmn_jax.methods.base import Answer, Method
 from nmn_jax.run import parallel
 from nmn_jax.tasks.base import Context, Task
@@ -57,17 +58,12 @@ def start_state(method: Method, seed: int, *, selects: bool) -> RunState:
       selects: whether `keep_best` is to remember the best state.
     """
     data_key, init_key = jax.random.split(jax.random.key(seed))
-    state = jax.tree.map(_own, method.init(init_key))
+    state = parts.own_buffers(method.init(init_key))
     best = None
     if selects:
-        slim = jax.tree.map(_own, method.slim(state))
+        slim = parts.own_buffers(method.slim(state))
         best = Best(slim, jnp.full((), NOTHING, jnp.float32))
     return RunState(state, best, data_key)
-
-
-def _own(leaf: Any) -> jax.Array:
-    """A copy: a donated state must not hold one buffer twice."""
-    return _strong(jnp.copy(leaf))
 
 
 def _strong(leaf: jax.Array) -> jax.Array:

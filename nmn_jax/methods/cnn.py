@@ -47,18 +47,14 @@ def make(settings: Settings, task: Task, *, steps: int) -> Method:
         functools.partial(_init, design),
         functools.partial(_step, design),
         functools.partial(_predict, design),
-        lambda state: state._replace(network=state.network._replace(opt_state=())),
+        parts.slim,
         None,
         {"method": "cnn", "norm": settings.model.norm},
         settings.model.norm == "batch",
     )
 
 
-ENTRY = Entry(
-    make,
-    "stream",
-    ("model.channels", "model.layers", "model.norm", *parts.OPTIMIZER),
-)
+ENTRY = Entry(make, "stream", parts.ENCODER_AND_OPTIMIZER)
 
 
 def _init(design: _Design, key: jax.Array) -> CnnState:

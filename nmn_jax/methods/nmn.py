@@ -102,10 +102,7 @@ def start(design: Design, key: jax.Array) -> tuple[Any, Any, sg_lib.SGParams]:
 
 def slim(state: Any) -> Any:
     """The state without its optimisers."""
-    return state._replace(
-        network=state.network._replace(opt_state=()),
-        sg=state.sg._replace(opt_state=()),
-    )
+    return parts.slim(state)._replace(sg=state.sg._replace(opt_state=()))
 
 
 def _predict(

@@ -14,8 +14,11 @@ from nmn_jax.types import TrainState
 
 Tree = TypeVar("Tree")
 
-# The settings that reach a method with one optimiser and no controllers.
-OPTIMIZER = ("optim.lr", "optim.schedule", "optim.clip")
+# The settings that reach a method of an encoder and one optimiser, without controllers.
+ENCODER_AND_OPTIMIZER = (
+    "model.channels", "model.layers", "model.norm",
+    "optim.lr", "optim.schedule", "optim.clip",
+)  # fmt: skip
 
 
 def descend(
@@ -24,6 +27,11 @@ def descend(
     """One step of an optimiser."""
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     return TrainState(optax.apply_updates(state.params, updates), opt_state)
+
+
+def slim(state: Any) -> Any:
+    """A state whose only optimiser is that of its `network`, without it."""
+    return state._replace(network=state.network._replace(opt_state=()))
 
 
 def own_buffers(state: Tree) -> Tree:

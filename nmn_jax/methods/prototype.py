@@ -59,18 +59,14 @@ def make(settings: Settings, task: Task, *, steps: int) -> Method:
         functools.partial(_init, design),
         functools.partial(_step, design),
         functools.partial(_predict, design),
-        lambda state: state._replace(network=state.network._replace(opt_state=())),
+        parts.slim,
         None,
         {"method": "prototype", "norm": settings.model.norm},
         settings.model.norm == "batch",
     )
 
 
-ENTRY = Entry(
-    make,
-    "episodes",
-    ("model.channels", "model.layers", "model.norm", *parts.OPTIMIZER),
-)
+ENTRY = Entry(make, "episodes", parts.ENCODER_AND_OPTIMIZER)
 
 
 def logits(features: jax.Array, targets: jax.Array, log_scale: jax.Array) -> jax.Array:
