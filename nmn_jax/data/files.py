@@ -53,6 +53,8 @@ def require(
     *,
     directory: str | os.PathLike | None,
     offline: str,
+    obtain: str = "download the official files with "
+    "`python -m nmn_jax.data.fetch {name}`",
 ) -> list[pathlib.Path]:
     """Paths of the files of one data set.
 
@@ -61,6 +63,7 @@ def require(
         names: the files it needs.
         directory: as for ``data_dir``.
         offline: the choice that works without this data set, for the message.
+        obtain: how to come by the files, for the message.
 
     Raises:
         FileNotFoundError: a file is missing; the message says what to do.
@@ -72,8 +75,8 @@ def require(
     if missing:
         raise FileNotFoundError(
             f"{name}: {', '.join(missing)} not found in {folder}. "
-            f"Set NMN_DATA_DIR to the folder that holds {name}/, or download the "
-            f"official files with `python -m nmn_jax.data.fetch {name}`. "
+            f"Set NMN_DATA_DIR to the folder that holds {name}/, or "
+            f"{obtain.format(name=name)}. "
             f"Without the files and without a network, use {offline}."
         )
     for path in paths:
@@ -160,17 +163,26 @@ def read_cache(key: str, forms: Mapping[str, Form]) -> dict[str, np.ndarray] | N
 def _checked(
     path: pathlib.Path, key: str, forms: Mapping[str, Form]
 ) -> dict[str, np.ndarray]:
-    stored = np.load(path, allow_pickle=False)
-    if not isinstance(stored, np.lib.npyio.NpzFile):
-        raise ValueError("one array, no npz")
-    with stored:
-        arrays = {name: stored[name] for name in stored.files}
+    arrays = read_npz(path)
     if str(arrays.pop(_DIGEST, "")) != _content_digest(key, arrays):
         raise ValueError("its content is not what was written")
     found = {name: (array.shape, _kind(array)) for name, array in arrays.items()}
     if found != dict(forms):
         raise ValueError(f"{found} where {dict(forms)} belong")
     return arrays
+
+
+def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """All arrays of an npz file, none of them pickled.
+
+    Raises:
+        Exception: of any kind, if the file is not one that NumPy wrote.
+    """
+    stored = np.load(path, allow_pickle=False)
+    if not isinstance(stored, np.lib.npyio.NpzFile):
+        raise ValueError("one array, no npz")
+    with stored:
+        return {name: stored[name] for name in stored.files}
 
 
 def write_cache(key: str, arrays: Mapping[str, np.ndarray]) -> None:
