@@ -37,7 +37,11 @@ RUN = {"types", "diagnostics"}
 # Imported by whoever trains, not with the library.
 APART = {"data", "run"}
 # Kernels with a gradient of their own, inside a forward pass.
-KERNELS = {"nmn_jax/nets/tiled.py"}
+KERNELS = {
+    "nmn_jax/nets/tiled.py",
+    "nmn_jax/nets/bilinear.py",
+    "nmn_jax/nets/per_task.py",
+}
 DERIVATIVES = {
     "grad", "value_and_grad", "vjp", "jvp", "linearize", "linear_transpose", "jacfwd",
     "jacrev", "hessian", "custom_vjp", "custom_jvp", "custom_gradient",

@@ -5,8 +5,8 @@
     python -m experiments.omniglot                     # quick: made-up glyphs, no files
 
 Variants: `quick`, and `<N>way<S>shot` for any N and S. Every field can be overridden,
-e.g. `--config.optim.lr=5e-4`; `model`, `sg`, `optim` and `adapt` start empty and
-override the preset. Time and published numbers: see the table in README.md.
+e.g. `--config.optim.lr=5e-4`; `model`, `sg`, `optim`, `adapt` and `maml` start
+empty and override the preset. Time and published numbers: see the table in README.md.
 """
 
 import dataclasses
@@ -32,6 +32,7 @@ def get_config(variant: str = "quick") -> ml_collections.ConfigDict:
     config.sg = placeholders(library.SGSettings)
     config.optim = placeholders(library.OptimSettings)
     config.adapt = placeholders(library.AdaptSettings)
+    config.maml = placeholders(library.MamlSettings)
     if variant == "quick":
         return _quick(config)
     match = re.fullmatch(r"(\d+)way(\d+)shot", variant)

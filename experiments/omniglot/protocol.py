@@ -59,7 +59,8 @@ def prepare(run: records.Run, mesh: Mesh) -> Bench:
         that cannot be, or adaptation of a method that has none.
     """
     entry = table.entry(run.method, form="episodes")
-    settings = records.resolve(run, entry.uses)
+    published = entry.published(run.ways, run.shots)
+    settings = records.resolve(run, entry.uses, published)
     task = episodes.classification(
         ways=run.ways, shots=run.shots, queries=run.train.queries,
         episodes=run.train.episodes,

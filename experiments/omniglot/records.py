@@ -121,6 +121,7 @@ class Run(Checked):
     sg: dict[str, Any] = dataclasses.field(default_factory=dict)
     optim: dict[str, Any] = dataclasses.field(default_factory=dict)
     adapt: dict[str, Any] = dataclasses.field(default_factory=dict)
+    maml: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises ValueError where Lake's runs cannot or must not be asked."""
@@ -155,11 +156,14 @@ def queries_asked(run: Run, part: Validate | Evaluate) -> int:
     return part.queries or (15 if run.ways <= 5 else 5)
 
 
-def resolve(run: Run, uses: tuple[str, ...]) -> Settings:
+def resolve(
+    run: Run, uses: tuple[str, ...], changes: presets.Changes | None = None
+) -> Settings:
     """The preset with the run's overrides; synthetic gradients are `fast` by default.
 
     Args:
       uses: settings that have an effect on the run's method (`methods.base.Entry`).
+      changes: what the method changes in the preset (`published` of its entry).
 
     Raises:
       ValueError: for a value that may not be, or a setting without effect.
@@ -167,5 +171,5 @@ def resolve(run: Run, uses: tuple[str, ...]) -> Settings:
     given = {name: getattr(run, name) for name in RECORDS if hasattr(run, name)}
     return presets.resolve(
         run.preset, ways=run.ways, shots=run.shots, uses=uses, overrides=given,
-        default_use="fast",
+        default_use="fast", changes=changes,
     )  # fmt: skip

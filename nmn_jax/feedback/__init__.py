@@ -3,6 +3,7 @@
 from nmn_jax.feedback import bootstrap as bootstrap
 from nmn_jax.feedback import controls as controls
 from nmn_jax.feedback import fast as fast
+from nmn_jax.feedback import inner_loop as inner_loop
 from nmn_jax.feedback import pipeline as pipeline
 from nmn_jax.feedback import plumbing as plumbing
 from nmn_jax.feedback import predictors as predictors

@@ -44,6 +44,11 @@ class Method(NamedTuple):
     transductive: bool = False
 
 
+def _unchanged(ways: int, shots: int) -> dict[str, dict[str, Any]]:
+    del ways, shots
+    return {}
+
+
 class Entry(NamedTuple):
     """One line of the table of methods.
 
@@ -52,8 +57,11 @@ class Entry(NamedTuple):
     uses: settings that have an effect on it, as `record` or `record.field`, e.g.
       `("model", "sg", "optim")`; `-record.field` takes one out of its record, e.g.
       `-model.presentations`. Giving any other is an error
+    published: `(ways, shots) -> {record: {field: value}}`, what the method's own paper
+      changes in a preset
     """
 
     make: Callable[..., Method]
     form: str
     uses: tuple[str, ...]
+    published: Callable[[int, int], dict[str, dict[str, Any]]] = _unchanged

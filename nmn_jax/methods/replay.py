@@ -132,4 +132,4 @@ def around(entry: Entry) -> Entry:
             inner, task.spec, count=settings.replay.count, kept=settings.replay.kept
         )
 
-    return Entry(make, entry.form, (*entry.uses, "replay"))
+    return entry._replace(make=make, uses=(*entry.uses, "replay"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from nmn_jax.methods import cnn, nmn, nmn_stream, prototype, replay
+from nmn_jax.methods import cnn, maml, nmn, nmn_stream, prototype, replay
 from nmn_jax.methods.base import Entry
 
 METHODS: dict[str, Entry] = {
     "nmn": nmn.ENTRY,
     "prototype": prototype.ENTRY,
+    **maml.ENTRIES,
     "nmn_stream": nmn_stream.ENTRY,
     "nmn_replay": replay.around(nmn_stream.ENTRY),
     "cnn": cnn.ENTRY,

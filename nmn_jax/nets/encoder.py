@@ -115,7 +115,7 @@ def make_conv_encoder(
         for index, block in enumerate(params):
             # With the gain's sign in the kernel, normalisation is increasing.
             sign = jnp.where(block.gain < 0, -1, 1).astype(block.gain.dtype)
-            pooled = convolve(features, block.kernel * sign[None, None, None])
+            pooled = convolve(features, block.kernel * sign[..., None, None, None, :])
             if norm == "running" and phase == "test":
                 moments = stats[index]
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import optax
 
 from nmn_jax import cell as cell_lib
@@ -14,8 +15,8 @@ from nmn_jax.feedback import controls, fast, predictors, targets
 from nmn_jax.feedback import sg as sg_lib
 from nmn_jax.memory.addressing import SIMILARITIES, keyed
 from nmn_jax.memory.write_rules import WRITE_RULES, WriteRule, make_same_value_write
+from nmn_jax.nets import convolution, leaves, per_task
 from nmn_jax.nets import encoder as encoder_lib
-from nmn_jax.nets import leaves
 from nmn_jax.settings.records import (
     SAME_VALUE,
     ModelSettings,
@@ -70,9 +71,14 @@ def make_cell(settings: ModelSettings) -> cell_lib.Cell:
 
 
 def make_encoder(
-    settings: ModelSettings, input_shape: tuple[int, ...]
+    settings: ModelSettings,
+    input_shape: tuple[int, ...],
+    formulation: convolution.Formulation | None = None,
 ) -> encoder_lib.Encoder:
     """The paper's convolutional encoder for images, one dense layer for vectors.
+
+    Args:
+      formulation: how a convolution is computed; None is the fastest known.
 
     Raises:
       ValueError: for inputs of another rank, or images too small for the layers.
@@ -89,7 +95,33 @@ def make_encoder(
         layers=settings.layers,
         norm=settings.norm,  # type: ignore[arg-type]
         image_shape=input_shape,
+        formulation=formulation,
     )
+
+
+def make_task_encoder(
+    settings: ModelSettings, input_shape: tuple[int, ...]
+) -> encoder_lib.Encoder:
+    """The same encoder where every task has parameters of its own.
+
+    `init` as ever; `apply` takes parameters with an axis of tasks, `[E, ...]` each.
+
+    Raises:
+      ValueError: as `make_encoder`.
+    """
+    if len(input_shape) != 1:
+        formulation = per_task.default_formulation(settings.channels)
+        return make_encoder(settings, input_shape, formulation)
+    shared = make_encoder(settings, input_shape)
+
+    def apply(params: Any, stats: Any, inputs: jax.Array, **options: Any) -> tuple:
+        def one(params: Any, inputs: jax.Array) -> jax.Array:
+            features, _ = shared.apply(params, stats, inputs[None], **options)
+            return features[0]
+
+        return jax.vmap(one)(params, inputs), stats
+
+    return shared._replace(apply=apply)
 
 
 def make_decoder(settings: ModelSettings, targets: int) -> Network:

@@ -9,6 +9,7 @@ from nmn_jax.controllers import COMPOSE, CONTROLLERS, LABEL_INPUTS
 from nmn_jax.feedback.bootstrap import CARRIES, TARGETS
 from nmn_jax.feedback.controls import CONTROLS
 from nmn_jax.feedback.fast import ORDERS, STEP_SIZES, WRITERS
+from nmn_jax.feedback.inner_loop import KEEPS
 from nmn_jax.feedback.plumbing import RULES
 from nmn_jax.feedback.predictors import PREDICTORS
 from nmn_jax.feedback.sg import TRAIN
@@ -203,6 +204,26 @@ class ReplaySettings(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
+class MamlSettings(Checked):
+    """Gradient steps on the context, within a training step (methods card 4).
+
+    steps, test_steps: of the inner loop in training and in answering
+    rate: step size, or where learned ones start
+    order: whether slow learning differentiates through inner gradients (`second`) or
+      takes them for constants (`first`)
+    keep: what the backward pass finds of an inner step: `all`, or the `params` it
+      started from, which takes less memory and more time
+    """
+
+    where = "maml"
+    steps: int = checked(1, whole(1, 1000))
+    test_steps: int = checked(3, whole(0, 1000))
+    rate: float = checked(0.4, real(0, above=True))
+    order: str = checked("second", choice(ORDERS))
+    keep: str = checked("all", choice(KEEPS))
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings(Checked):
     """Everything a learner is built from."""
 
@@ -213,6 +234,7 @@ class Settings(Checked):
     adapt: AdaptSettings = dataclasses.field(default_factory=AdaptSettings)
     stream: StreamSettings = dataclasses.field(default_factory=StreamSettings)
     replay: ReplaySettings = dataclasses.field(default_factory=ReplaySettings)
+    maml: MamlSettings = dataclasses.field(default_factory=MamlSettings)
 
     def __post_init__(self) -> None:
         """Raises ValueError for adaptation by synthetic gradients that are off."""
@@ -224,4 +246,4 @@ class Settings(Checked):
             )
 
 
-RECORDS = ("model", "sg", "optim", "adapt", "stream", "replay")
+RECORDS = ("model", "sg", "optim", "adapt", "stream", "replay", "maml")

@@ -37,6 +37,9 @@ class Case(NamedTuple):
     permutes: bool
 
 
+# A head that is a dense layer tells classes apart before it has learned anything.
+HEADS = ("maml", "anil", "meta_sgd")
+
 # Method, preset, overrides of settings, leaves that stay as they are.
 LINES: dict[str, tuple[str, str, dict, dict[str, str]]] = {
     "nmn": ("nmn", "recommended", {"sg": {"use": "both"}}, {}),
@@ -75,7 +78,9 @@ def case(name: str) -> Case:
     line = table.METHODS[method]
     stream = line.form == "stream"
     remembers = preset == "recommended" and "model" in line.uses
-    changes = {"model": {**SMALL, **(MEMORY if remembers else {})}}
+    changes = line.published(WAYS, 1)
+    small = {**SMALL, **(MEMORY if remembers else {})}
+    changes["model"] = {**changes.get("model", {}), **small}
     if stream:
         changes["model"].update(STREAM if remembers else {"norm": "running"})
     settings = presets.resolve(
@@ -85,7 +90,7 @@ def case(name: str) -> Case:
     task = stream_task() if stream else episode_task()
     source = pools() if stream else characters()
     made = line.make(settings, task, steps=STEPS)
-    permutes = not stream and preset == "recommended"
+    permutes = not stream and preset == "recommended" and method not in HEADS
     return Case(made, task, source, fixed, permutes)
 
 

@@ -31,6 +31,7 @@ def make(name, task, *, use="both", **optim):
     """A small method of the table; `both` where synthetic gradients have a say."""
     line = METHODS[name]
     settings = preset("recommended", ways=TARGETS, shots=1)
+    settings = override(settings, **line.published(TARGETS, 1))
     if not {"sg", "sg.use"} & set(line.uses):
         use = "off"
     optim = {"lr": 1e-2, "predictor_lr": 1e-2, "schedule": "constant", **optim}
