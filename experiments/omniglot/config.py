@@ -5,8 +5,9 @@
     python -m experiments.omniglot                     # quick: made-up glyphs, no files
 
 Variants: `quick`, and `<N>way<S>shot` for any N and S. Every field can be overridden,
-e.g. `--config.optim.lr=5e-4`; `model`, `sg`, `optim`, `adapt` and `maml` start
-empty and override the preset. Time and published numbers: see the table in README.md.
+e.g. `--config.optim.lr=5e-4`; `model`, `sg`, `optim`, `adapt`, `maml` and
+`maml_plus` start empty and override the preset. Time and published numbers: see the
+table in README.md.
 """
 
 import dataclasses
@@ -33,6 +34,7 @@ def get_config(variant: str = "quick") -> ml_collections.ConfigDict:
     config.optim = placeholders(library.OptimSettings)
     config.adapt = placeholders(library.AdaptSettings)
     config.maml = placeholders(library.MamlSettings)
+    config.maml_plus = placeholders(library.MamlPlusSettings)
     if variant == "quick":
         return _quick(config)
     match = re.fullmatch(r"(\d+)way(\d+)shot", variant)

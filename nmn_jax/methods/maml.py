@@ -18,7 +18,7 @@ from nmn_jax.feedback.inner_loop import inner_loop
 from nmn_jax.methods import parts
 from nmn_jax.methods.base import Answer, Entry, Method
 from nmn_jax.nets import leaves
-from nmn_jax.nets.encoder import Encoder
+from nmn_jax.nets.encoder import KEPT, Encoder
 from nmn_jax.settings import builders
 from nmn_jax.settings.records import MamlSettings, Settings
 from nmn_jax.tasks.base import Batch, Context, Task
@@ -79,7 +79,7 @@ def make(variant: Variant, settings: Settings, task: Task, *, steps: int) -> Met
         functools.partial(_predict, design),
         parts.slim,
         functools.partial(_adapt, design),
-        _columns(design, settings),
+        columns(design, settings),
         design.transductive,
     )
 
@@ -90,15 +90,22 @@ def make_design(
     """The parts of `make`.
 
     Raises:
-      ValueError: for `model.norm` 'running': statistics of other weights than the
-        adapted ones.
+      ValueError: for a `model.norm` that keeps an average: it would be of other
+        weights than the adapted ones.
     """
-    if settings.model.norm == "running":
+    if settings.model.norm in KEPT:
         raise ValueError(
-            f"model.norm='running' with method {variant.name!r}: an average over tasks "
-            "is of other weights than a task's own; choose 'batch' (transductive, as "
-            "published) or 'support'"
+            f"model.norm={settings.model.norm!r} with method {variant.name!r}: an "
+            "average over tasks is of other weights than a task's own; choose 'batch' "
+            "(transductive, as published) or 'support'"
         )
+    return make_parts(variant, settings, task, steps=steps)
+
+
+def make_parts(
+    variant: Variant, settings: Settings, task: Task, *, steps: int
+) -> Design:
+    """The parts of any method that adapts by gradient steps, whatever its norm."""
     return Design(
         builders.make_task_encoder(settings.model, task.spec.input_shape),
         leaves.make_dense(task.spec.targets),
@@ -110,7 +117,8 @@ def make_design(
     )
 
 
-def _columns(design: Design, settings: Settings) -> dict[str, str]:
+def columns(design: Design, settings: Settings) -> dict[str, str]:
+    """How tables name it."""
     given = design.settings
     return {
         "method": design.variant.name,
@@ -161,7 +169,7 @@ def _init(design: Design, key: jax.Array) -> MamlState:
     return parts.own_buffers(MamlState(network, jnp.zeros((), jnp.int32)))
 
 
-def _per_task(tree: Any, tasks: int) -> Any:
+def per_task(tree: Any, tasks: int) -> Any:
     """The same for every task: an axis of tasks in front of every leaf."""
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (tasks, *leaf.shape)), tree)
 
@@ -174,7 +182,7 @@ def _outputs(design: Design, params: Any, inputs: jax.Array, counted: int) -> An
     return jax.vmap(design.head.apply)(params["head"], features)
 
 
-def _loss(design: Design, outputs: jax.Array, targets: jax.Array) -> jax.Array:
+def mean_loss(design: Design, outputs: jax.Array, targets: jax.Array) -> jax.Array:
     """`[B]`, means over the examples of a task."""
     return jax.vmap(jax.vmap(design.task.loss))(outputs, targets).mean(axis=1)
 
@@ -182,18 +190,18 @@ def _loss(design: Design, outputs: jax.Array, targets: jax.Array) -> jax.Array:
 def _adapted(design: Design, params: Any, context: Context, steps: int) -> Any:
     """Parameters of every task after so many steps on its context."""
     given, tasks = design.settings, len(context.inputs)
-    each = _per_task({name: params[name] for name in ("encoder", "head")}, tasks)
+    each = per_task({name: params[name] for name in ("encoder", "head")}, tasks)
     moved = {name: each[name] for name in design.variant.adapted}
     rates: Any = given.rate
     if design.variant.rates:
         rates = {name: params["rates"][name] for name in moved}
-        rates = _per_task(rates, tasks)
+        rates = per_task(rates, tasks)
 
     def loss(moved: Any, context: Context) -> jax.Array:
         outputs = _outputs(
             design, {**each, **moved}, context.inputs, context.inputs.shape[1]
         )
-        return jnp.sum(_loss(design, outputs, context.targets))
+        return jnp.sum(mean_loss(design, outputs, context.targets))
 
     after = inner_loop(
         loss, moved, context,
@@ -219,7 +227,7 @@ def slow_loss(design: Design, params: Any, batch: Batch) -> tuple[jax.Array, jax
     """The loss of the queries after the inner loop, and their outputs `[B, Q, C]`."""
     asked = batch.context, batch.queries
     answers = _answer(design, params, asked, design.settings.steps)
-    return jnp.mean(_loss(design, answers, batch.answers)), answers
+    return jnp.mean(mean_loss(design, answers, batch.answers)), answers
 
 
 def _step(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from nmn_jax.methods import cnn, maml, nmn, nmn_stream, prototype, replay
+from nmn_jax.methods import cnn, maml, maml_plus, nmn, nmn_stream, prototype, replay
 from nmn_jax.methods.base import Entry
 
 METHODS: dict[str, Entry] = {
     "nmn": nmn.ENTRY,
     "prototype": prototype.ENTRY,
     **maml.ENTRIES,
+    "maml_plus": maml_plus.ENTRY,
     "nmn_stream": nmn_stream.ENTRY,
     "nmn_replay": replay.around(nmn_stream.ENTRY),
     "cnn": cnn.ENTRY,

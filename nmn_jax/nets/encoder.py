@@ -16,11 +16,13 @@ from jaxtyping import Array, Float
 
 from nmn_jax.nets import convolution, leaves, tiled
 
-Norm = Literal["support", "batch", "running"]
+Norm = Literal["support", "batch", "running", "episode"]
 Phase = Literal["train", "test"]
 Statistics = tuple["Moments", ...]
 
-NORMS = ("support", "batch", "running")
+NORMS = ("support", "batch", "running", "episode")
+# Norms that keep an average of what they saw in training, and use it at test time.
+KEPT = ("running", "episode")
 PHASES = ("train", "test")
 EPSILON = 1e-5
 
@@ -81,7 +83,8 @@ def make_conv_encoder(
       norm: whose statistics normalise. `support`: those of each episode's support
         images. `batch`: those of all images of each episode, queries too, which makes
         the answers transductive. `running`: in training those of all images of all
-        episodes, at test time their exponential average.
+        episodes, at test time their exponential average. `episode`: in training as
+        `batch`, at test time the average of that over episodes.
       momentum: weight of the old value in that average.
       image_shape: height and width of an image.
       formulation: how a convolution is computed, one of `FORMULATIONS`; None is the
@@ -99,7 +102,7 @@ def make_conv_encoder(
         params = _init_blocks(key, layers, channels)
         # Arrays of their own: a donated state must not hold the same buffer twice.
         moments = [Moments(jnp.zeros(channels), jnp.ones(channels)) for _ in params]
-        return params, tuple(moments) if norm == "running" else ()
+        return params, tuple(moments) if norm in KEPT else ()
 
     def apply(
         params: tuple[Block, ...],
@@ -116,15 +119,16 @@ def make_conv_encoder(
             # With the gain's sign in the kernel, normalisation is increasing.
             sign = jnp.where(block.gain < 0, -1, 1).astype(block.gain.dtype)
             pooled = convolve(features, block.kernel * sign[..., None, None, None, :])
-            if norm == "running" and phase == "test":
+            if norm in KEPT and phase == "test":
                 moments = stats[index]
             else:
                 scale = sign / (features.shape[2] * features.shape[3])
                 moments = _moments(pooled, scale, norm, supports)
             features = _normalise(pooled.maximum, moments, block, sign)
             used.append(moments)
-        if norm == "running" and phase == "train":
-            stats = optax.incremental_update(tuple(used), stats, 1 - momentum)
+        if norm in KEPT and phase == "train":
+            seen = jax.tree.map(lambda each: each.reshape(-1, channels).mean(0), used)
+            stats = optax.incremental_update(tuple(seen), stats, 1 - momentum)
         return features.reshape(*images.shape[:2], -1), stats
 
     return Encoder(init, apply, rows * columns * channels)
@@ -232,8 +236,12 @@ def _normalise(
 ) -> Float[Array, "e i h w c"]:
     """relu(gain (x - mean) / sqrt(variance + eps) + bias) as one scale and shift."""
     deviation = jnp.sqrt(moments.variance + EPSILON)
-    scale = jnp.broadcast_to(block.gain, deviation.shape) / deviation
-    shift = jnp.broadcast_to(block.bias, scale.shape) - moments.mean * scale
+    # Moments, parameters, or both may be those of each episode.
+    shape = jnp.broadcast_shapes(deviation.shape, block.gain.shape)
+    deviation = jnp.broadcast_to(deviation, shape)
+    scale = jnp.broadcast_to(block.gain, shape) / deviation
+    mean = jnp.broadcast_to(moments.mean, shape)
+    shift = jnp.broadcast_to(block.bias, shape) - mean * scale
     scale, shift = (
         jnp.atleast_2d(each)[:, None, None, None]
         for each in (scale * jnp.broadcast_to(sign, scale.shape), shift)

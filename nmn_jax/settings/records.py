@@ -224,6 +224,25 @@ class MamlSettings(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
+class MamlPlusSettings(Checked):
+    """What MAML++ adds to MAML (methods card 4.3); `model.norm` 'episode' adds more.
+
+    multi_step: training step up to which queries are asked after every inner step; 0
+      asks them after the last alone
+    first_order: training step up to which inner gradients are constants
+    norm_parameters: whether every inner step has a gain and bias of its own
+      (`per_step`) or all have the same (`shared`)
+    rates: whether a step size is `learned` for every tensor and inner step
+    """
+
+    where = "maml_plus"
+    multi_step: int = checked(5_000, whole())
+    first_order: int = checked(0, whole())
+    norm_parameters: str = checked("per_step", choice(("per_step", "shared")))
+    rates: str = checked("learned", choice(("learned", "fixed")))
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings(Checked):
     """Everything a learner is built from."""
 
@@ -235,6 +254,7 @@ class Settings(Checked):
     stream: StreamSettings = dataclasses.field(default_factory=StreamSettings)
     replay: ReplaySettings = dataclasses.field(default_factory=ReplaySettings)
     maml: MamlSettings = dataclasses.field(default_factory=MamlSettings)
+    maml_plus: MamlPlusSettings = dataclasses.field(default_factory=MamlPlusSettings)
 
     def __post_init__(self) -> None:
         """Raises ValueError for adaptation by synthetic gradients that are off."""
@@ -246,4 +266,4 @@ class Settings(Checked):
             )
 
 
-RECORDS = ("model", "sg", "optim", "adapt", "stream", "replay", "maml")
+RECORDS = ("model", "sg", "optim", "adapt", "stream", "replay", "maml", "maml_plus")

@@ -38,7 +38,7 @@ class Case(NamedTuple):
 
 
 # A head that is a dense layer tells classes apart before it has learned anything.
-HEADS = ("maml", "anil", "meta_sgd")
+HEADS = ("maml", "anil", "meta_sgd", "maml_plus")
 
 # Method, preset, overrides of settings, leaves that stay as they are.
 LINES: dict[str, tuple[str, str, dict, dict[str, str]]] = {

@@ -85,7 +85,8 @@ def test_every_formulation_is_the_convolution_to_second_order(name, shape):
 def test_transpose_and_correlate_are_adjoints_of_convolve(name):
     """On images of odd sides, whose windows reach beyond them."""
     images, kernels = example((2, 5, 3))
-    maps = per_task.over_tasks(per_task.MAPS[name], per_task.side_by_side, (5, 3))
+    family = per_task.over_tasks(per_task.MAPS[name], per_task.side_by_side, (5, 3))
+    maps = bilinear.Family(*map(tiny.jit, family))
     windows = maps.apply(images, kernels, ())
     given = [tiny.normal(2 + n, *each.shape) for n, each in enumerate(windows)]
     # Whatever is said of positions beyond the image says nothing.
@@ -105,12 +106,12 @@ def test_equal_values_have_one_winner():
     for channels in (1, 2):
         blank = jnp.broadcast_to(images, (1, 1, 4, 4, channels))
         kernels = jnp.ones((1, 3, 3, channels, 1))
-        pull = jax.vjp(
-            lambda at, k=kernels: per_task.FORMULATIONS["winograd"](at, k).maximum,
-            blank,
-        )[1]
-        one = jnp.zeros((1, 1, 2, 2, 1)).at[0, 0, 1, 1].set(1)
-        found = pull(one)[0][0, 0, :, :, 0]
+        slope = jax.grad(
+            lambda at, k: per_task.FORMULATIONS["winograd"](at, k).maximum[
+                0, 0, 1, 1, 0
+            ]
+        )
+        found = tiny.jit(slope)(blank, kernels)[0, 0, :, :, 0]
         window = np.zeros((4, 4))
         window[1:4, 1:4] = 1
         np.testing.assert_allclose(found, window, atol=1e-12)
@@ -160,7 +161,7 @@ def test_an_encoder_of_tasks_is_one_encoder_each():
     images = tiny.normal(5, 3, 4, 6, 6)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     asked = {"supports": 3, "phase": "train"}
-    found, _ = tasks.apply(stacked, (), images, **asked)
+    found, _ = tiny.jit(functools.partial(tasks.apply, **asked))(stacked, (), images)
     for task in range(3):
         alone, _ = shared.apply(each[task], (), images[task : task + 1], **asked)
         np.testing.assert_allclose(found[task], alone[0], rtol=1e-9)
