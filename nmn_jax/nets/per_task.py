@@ -90,7 +90,8 @@ def over_tasks(maps: Maps, over: Over, shape: tuple[int, int]) -> bilinear.Famil
 
     def transpose(windows: Windows, kernels: jax.Array, given: tuple) -> jax.Array:
         del given
-        return over(partial(maps.transpose, shape=shape), windows, kernels)
+        back = lambda each, kernel: maps.transpose(each, kernel, shape)  # noqa: E731
+        return over(back, windows, kernels)
 
     def correlate(images: jax.Array, windows: Windows, given: tuple) -> jax.Array:
         del given

@@ -33,7 +33,7 @@ class Maps(NamedTuple):
     """
 
     convolve: Callable[[jax.Array, jax.Array], Windows]
-    transpose: Callable[[Windows, jax.Array, tuple[int, int]], jax.Array]
+    transpose: Callable[[Windows, jax.Array, tuple[int, ...]], jax.Array]
     correlate: Callable[[jax.Array, Windows], jax.Array]
 
 
@@ -44,14 +44,14 @@ def _split(values: Float[Array, "n h w o"]) -> Windows:
     return tuple(padded[:, a::2, b::2] for a in range(2) for b in range(2))
 
 
-def _join(windows: Windows, shape: tuple[int, int]) -> Float[Array, "n h w o"]:
+def _join(windows: Windows, shape: tuple[int, ...]) -> Float[Array, "n h w o"]:
     """Windows as an image of height and width `shape`."""
     height, width = shape
     rows = [list(windows[:2]), list(windows[2:])]
     return winograd.interleave(rows)[:, :height, :width]
 
 
-def _inside(windows: Windows, shape: tuple[int, int]) -> Windows:
+def _inside(windows: Windows, shape: tuple[int, ...]) -> Windows:
     """Zeros where a window reaches beyond an image of odd size."""
     rows, columns = winograd.counts(*shape)
     kept = []
@@ -105,7 +105,7 @@ def _winograd_convolve(images: jax.Array, kernel: jax.Array) -> Windows:
 
 
 def _winograd_transpose(
-    windows: Windows, kernel: jax.Array, shape: tuple[int, int]
+    windows: Windows, kernel: jax.Array, shape: tuple[int, ...]
 ) -> jax.Array:
     turned = _transform_kernel(kernel[::-1, ::-1])
     images = _join(windows, shape)
@@ -141,7 +141,7 @@ def _patches_convolve(images: jax.Array, kernel: jax.Array) -> Windows:
 
 
 def _patches_transpose(
-    windows: Windows, kernel: jax.Array, shape: tuple[int, int]
+    windows: Windows, kernel: jax.Array, shape: tuple[int, ...]
 ) -> jax.Array:
     images, channels = _join(windows, shape), kernel.shape[2]
     turned = kernel[::-1, ::-1].swapaxes(2, 3).reshape(-1, channels)
@@ -163,7 +163,7 @@ def _compiler_convolve(images: jax.Array, kernel: jax.Array) -> Windows:
 
 
 def _compiler_transpose(
-    windows: Windows, kernel: jax.Array, shape: tuple[int, int]
+    windows: Windows, kernel: jax.Array, shape: tuple[int, ...]
 ) -> jax.Array:
     turned = kernel[::-1, ::-1].swapaxes(2, 3)
     return jax.lax.conv_general_dilated(
