@@ -45,6 +45,20 @@ LINES: dict[str, tuple[str, str, dict, dict[str, str]]] = {
     "nmn": ("nmn", "recommended", {"sg": {"use": "both"}}, {}),
     "nmn-paper": ("nmn", "paper_fast_lr", {"sg": {"use": "both"}}, {}),
     "prototype": ("prototype", "recommended", {}, {}),
+    # As few inner steps as tell one from another: every one is compiled.
+    "maml": ("maml", "recommended", {"maml": {"test_steps": 2}}, {}),
+    "meta_sgd": (
+        "meta_sgd",
+        "recommended",
+        {"maml": {"test_steps": 1}, "model": {"layers": 1}},
+        {},
+    ),
+    "maml_plus": (
+        "maml_plus",
+        "recommended",
+        {"maml": {"steps": 2, "test_steps": 2}, "model": {"layers": 1}},
+        {},
+    ),
     "nmn_stream": (
         "nmn_stream",
         "recommended",
