@@ -245,7 +245,10 @@ FORMULATIONS: dict[str, Formulation] = {
 
 
 def default_formulation(channels: int) -> Formulation:
-    """The fastest for the backend at hand; few channels are not worth tiles."""
+    """The fastest known for the backend at hand; few channels are not worth tiles.
+
+    Measured on a CPU (benchmarks/maml.py); elsewhere products without a loop.
+    """
     if jax.default_backend() != "cpu":
         return FORMULATIONS["batched"]
     return FORMULATIONS["winograd" if channels >= 32 else "batched"]

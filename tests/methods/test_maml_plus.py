@@ -96,14 +96,14 @@ def test_without_its_parts_it_is_maml():
 
 
 def test_weights_of_the_multi_step_loss_move_to_the_last_step():
-    at = lambda step: maml_plus.step_weights(step, steps=5, until=100)  # noqa: E731
+    def at(step, until=100):
+        return maml_plus.step_weights(jnp.asarray(step), steps=5, until=until)
+
     np.testing.assert_allclose(at(0), [0.2] * 5, rtol=1e-6)
     np.testing.assert_allclose(at(50), [0.1] * 4 + [0.6], rtol=1e-6)
     np.testing.assert_allclose(at(99), [0.006] * 4 + [0.976], rtol=1e-5)
     np.testing.assert_allclose(at(100), [0, 0, 0, 0, 1])
-    np.testing.assert_allclose(
-        maml_plus.step_weights(0, steps=5, until=0), [0, 0, 0, 0, 1]
-    )
+    np.testing.assert_allclose(at(0, until=0), [0, 0, 0, 0, 1])
 
 
 @tiny.float64

@@ -40,6 +40,9 @@ LIBRARY = {
     "optim.clip": [0, 0.0],
     "optim.controller_factor": [0, 0.0],
     "adapt.lr": [0, 0.0],
+    "maml.test_steps": [0],
+    "maml_plus.multi_step": [0],
+    "maml_plus.first_order": [0],
 }
 EXPERIMENT = {
     "method": [NAME],
