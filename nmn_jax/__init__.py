@@ -16,5 +16,6 @@ from nmn_jax import nets as nets
 from nmn_jax import settings as settings
 from nmn_jax import tasks as tasks
 from nmn_jax import types as types
+from nmn_jax import unrolling as unrolling
 
 __version__ = "0.1.0"

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from nmn_jax import controllers as controllers_lib
+from nmn_jax import unrolling as unrolling_lib
 from nmn_jax.memory.base import Memory
 from nmn_jax.types import Inputs, NMNState, Params, PerController, Trace
 
@@ -34,6 +35,8 @@ class Cell(NamedTuple):
     controllers: the three controllers, for whoever replays or adapts one of them
     memory: what they read and write, see `memory.Memory`
     width: K
+    around: `(read, write) -> step`, the same step around another reading and writing
+    unrolling: how `unroll` runs it, see `unrolling`
     """
 
     init: Callable[..., CellParams]
@@ -42,6 +45,8 @@ class Cell(NamedTuple):
     controllers: PerController
     memory: Memory
     width: int
+    around: Callable[[Callable[..., Any], Callable[..., Any]], unrolling_lib.Step]
+    unrolling: unrolling_lib.Unrolling
 
 
 class _Design(NamedTuple):
@@ -59,6 +64,7 @@ def make_cell(
     *,
     compose: Callable[..., jax.Array] = controllers_lib.mem_only,
     label_input: controllers_lib.LabelInput = controllers_lib.LABEL_INPUTS["none"],
+    unrolling: unrolling_lib.Unrolling = unrolling_lib.auto,
 ) -> Cell:
     """A cell of three controllers of one width K around a memory of that width.
 
@@ -68,9 +74,11 @@ def make_cell(
       compose: `(query [K], recalled [K], weights [L]) -> inputs` of the output
         controller, see `controllers.COMPOSE`.
       label_input: see `controllers.LABEL_INPUTS`.
+      unrolling: what a stream of steps keeps for the way back, see `unrolling`.
 
     Raises:
-      ValueError: if the widths of the controllers and the memory differ.
+      ValueError: if the widths of the controllers and the memory differ, or a journal
+        is to be kept of a memory that has none.
     """
     widths = PerController(*(each.width for each in controllers))
     if len({*widths, memory.width}) != 1:
@@ -78,21 +86,35 @@ def make_cell(
             f"controllers of widths {widths} around a memory of width {memory.width}: "
             "all four must have one width"
         )
+    if unrolling is unrolling_lib.journal:
+        unrolling_lib.check_journal(memory)
     design = _Design(controllers, memory, compose, label_input)
+    return Cell(
+        functools.partial(_init, design),
+        functools.partial(_initial_state, design),
+        _make_step(design),
+        controllers,
+        memory,
+        memory.width,
+        functools.partial(_around, design),
+        unrolling,
+    )
 
+
+def _make_step(design: _Design) -> unrolling_lib.Step:
     def step(
         params: CellParams, state: NMNState, inputs: Inputs, probes: PerController
     ) -> tuple[NMNState, Trace]:
         return _step(design, params, state, (inputs, probes))
 
-    return Cell(
-        functools.partial(_init, design),
-        functools.partial(_initial_state, design),
-        step,
-        controllers,
-        memory,
-        memory.width,
-    )
+    return step
+
+
+def _around(
+    design: _Design, read: Callable[..., Any], write: Callable[..., Any]
+) -> unrolling_lib.Step:
+    memory = design.memory._replace(read=read, write=write)
+    return _make_step(design._replace(memory=memory))
 
 
 def _init(
@@ -152,7 +174,7 @@ def _input_widths(inputs: Inputs, design: _Design) -> PerController:
     def shapes(inputs: Inputs, output: jax.Array) -> PerController:
         return PerController(
             design.label_input.features(inputs.features, inputs.previous),
-            design.compose(output, output, jnp.zeros((design.memory.slots,))),
+            design.compose(output, output, jnp.zeros((design.memory.reads,))),
             design.label_input.output(output, inputs.label),
         )
 
@@ -172,20 +194,20 @@ def unroll(
     inputs: Inputs,
     *,
     probes: PerController | None = None,
-    between: Callable[[NMNState], NMNState] = lambda state: state,
+    between: Callable[[NMNState], NMNState] | None = None,
 ) -> tuple[NMNState, Trace]:
     """Run a stream of T steps: `inputs` `[T, ...]` -> (final state, Trace `[T, ...]`).
 
     `between` is applied to the state before every step; `feedback.stop` there leaves
-    each step the gradient of its own loss alone.
+    each step the gradient of its own loss alone. What is kept for the way back is the
+    cell's choice, see `unrolling`.
     """
     if probes is None:
         probes = zero_probes(cell, len(inputs.features), inputs.features.dtype)
-
-    def body(state: NMNState, given: tuple) -> tuple[NMNState, Trace]:
-        return cell.step(params, between(state), *given)
-
-    return jax.lax.scan(body, state, (inputs, probes))
+    steps = unrolling_lib.Steps(
+        cell.step, cell.around, cell.controllers, cell.memory, between
+    )
+    return cell.unrolling(steps, params, state, (inputs, probes))
 
 
 def ask(

@@ -24,6 +24,7 @@ ROOMS = [
     "nets",
     "memory",
     "controllers",
+    "unrolling",
     "cell",
     "model",
     "feedback",
@@ -36,11 +37,14 @@ ROOMS = [
 RUN = {"types", "diagnostics"}
 # Imported by whoever trains, not with the library.
 APART = {"data", "run"}
-# Kernels with a gradient of their own, inside a forward pass.
+# Kernels with a gradient of their own, inside a forward pass; the last two are the way
+# back through a scan, for which the compiler's own would keep every memory.
 KERNELS = {
     "nmn_jax/nets/tiled.py",
     "nmn_jax/nets/bilinear.py",
     "nmn_jax/nets/per_task.py",
+    "nmn_jax/memory/journal.py",
+    "nmn_jax/unrolling.py",
 }
 DERIVATIVES = {
     "grad", "value_and_grad", "vjp", "jvp", "linearize", "linear_transpose", "jacfwd",

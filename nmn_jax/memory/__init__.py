@@ -4,6 +4,7 @@ from nmn_jax.memory import cotangents as cotangents
 from nmn_jax.memory import gates as gates
 from nmn_jax.memory import networks as networks
 from nmn_jax.memory import pairing as pairing
+from nmn_jax.memory import search as search
 from nmn_jax.memory.addressing import SIMILARITIES as SIMILARITIES
 from nmn_jax.memory.addressing import Similarity as Similarity
 from nmn_jax.memory.addressing import address as address
@@ -15,6 +16,7 @@ from nmn_jax.memory.addressing import keyed as keyed
 from nmn_jax.memory.addressing import read as read
 from nmn_jax.memory.addressing import scaled_dot as scaled_dot
 from nmn_jax.memory.addressing import write as write
+from nmn_jax.memory.base import Journal as Journal
 from nmn_jax.memory.base import Memory as Memory
 from nmn_jax.memory.base import Reading as Reading
 from nmn_jax.memory.base import Stored as Stored
@@ -29,7 +31,11 @@ from nmn_jax.memory.health import slot_spread as slot_spread
 from nmn_jax.memory.slot_memory import SlotParams as SlotParams
 from nmn_jax.memory.slot_memory import SlotState as SlotState
 from nmn_jax.memory.slot_memory import slots as slots
+from nmn_jax.memory.sparse_memory import SparseState as SparseState
+from nmn_jax.memory.sparse_memory import sparse_slots as sparse_slots
 from nmn_jax.memory.write_rules import WRITE_RULES as WRITE_RULES
+from nmn_jax.memory.write_rules import Choice as Choice
+from nmn_jax.memory.write_rules import OneHotRule as OneHotRule
 from nmn_jax.memory.write_rules import WriteRule as WriteRule
 from nmn_jax.memory.write_rules import Written as Written
 from nmn_jax.memory.write_rules import additive_write as additive_write

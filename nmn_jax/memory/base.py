@@ -6,19 +6,21 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 class Reading(NamedTuple):
     """What was asked and what came back; `weights` is `[0]` for a memory without slots.
 
     A write is given the reading of its step, so a rule may write where it was read, or
-    under the key that was asked for.
+    under the key that was asked for. A memory that reads a few slots only says in
+    `slots` which ones the weights `[k]` belong to, the likest first.
     """
 
     query: Float[Array, " width"]
     recalled: Float[Array, " width"]
-    weights: Float[Array, " slots"]
+    weights: Float[Array, " reads"]
+    slots: Int[Array, " reads"] | None = None
 
 
 class Stored(NamedTuple):
@@ -26,6 +28,38 @@ class Stored(NamedTuple):
 
     state: Any
     weights: Float[Array, " slots"]
+
+
+class Journal(NamedTuple):
+    """How a memory whose writes change one row is gone back through, row by row.
+
+    Cotangents of a state have the state's form, with None for what carries none.
+
+    write: `(params, state, Reading, update [K]) -> (Stored, entry)`, the memory's write
+      and what its way back needs of it, `[K]` and not `[L, K]`
+    hold: `(state) -> held`, what is restored going back
+    restore: `(held, entry) -> held` before the step
+    touch: `(held, entry) -> touched`, what the step read
+    learned: `(params) -> ` those parameters that reading and writing use
+    give: `(params, cotangent of learned) -> ` that of the parameters
+    read_again: `(learned, (touched, entry), query [K]) -> Reading` as it was
+    write_again: `(learned, (touched, entry), Reading, update [K]) -> Stored` whose
+      state is what the step changed. Both are differentiable
+    changed: `(cotangent of the state, entry) -> ` that of what the step changed
+    before: `(cotangent of the state, cotangent of what changed, (entry, cotangent of
+      touched)) -> ` that of the state before the step
+    """
+
+    write: Callable[..., tuple[Stored, Any]]
+    hold: Callable[[Any], Any]
+    restore: Callable[[Any, Any], Any]
+    touch: Callable[[Any, Any], Any]
+    learned: Callable[[Any], Any]
+    give: Callable[[Any, Any], Any]
+    read_again: Callable[[Any, Any, jax.Array], Reading]
+    write_again: Callable[[Any, Any, Reading, jax.Array], Stored]
+    changed: Callable[[Any, Any], Any]
+    before: Callable[[Any, Any, Any], Any]
 
 
 class Memory(NamedTuple):
@@ -44,6 +78,8 @@ class Memory(NamedTuple):
       once, where a memory has such a form: `recalled[t]` is what query t reads after
       write t. The state must stand at the border of a chunk; what is recalled is NaN
       if it does not.
+    reads: how many weights a reading has, L if every slot has one
+    journal: how to go back through it, where a write changes one row
     """
 
     init: Callable[[jax.Array], Any]
@@ -54,3 +90,5 @@ class Memory(NamedTuple):
     slots: int
     width: int
     write_many: Callable[..., tuple[Any, jax.Array]] | None = None
+    reads: int = 0
+    journal: Journal | None = None

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nmn_jax.memory import addressing, health, write_rules
-from nmn_jax.memory.base import Memory, Reading, Stored
+from nmn_jax.memory import journal as journal_lib
+from nmn_jax.memory.base import Journal, Memory, Reading, Stored
 
 
 class SlotParams(NamedTuple):
@@ -69,7 +70,25 @@ def slots(
         after = write_rule(state.rows, state.usage, reading.weights, update)
         return Stored(SlotState(after.memory, after.usage), after.weights)
 
-    return Memory(init, _start, read, write, _measures, slots, width)
+    return Memory(
+        init, _start, read, write, _measures, slots, width,
+        reads=slots, journal=_journal(similarity, write_rule),
+    )  # fmt: skip
+
+
+def _journal(
+    similarity: addressing.Similarity, rule: write_rules.WriteRule
+) -> Journal | None:
+    """Where a write changes one row; its weights then are as any rule gives them."""
+    if not isinstance(rule, write_rules.OneHotRule):
+        return None
+
+    def settle(state: SlotState, choice: write_rules.Choice, stored: Stored) -> Stored:
+        del state
+        return stored._replace(weights=choice.weights(len(stored.state.usage)))
+
+    reader = journal_lib.all_slots(similarity)
+    return journal_lib.make(journal_lib.Design(reader, rule, settle))
 
 
 def _start(params: SlotParams) -> SlotState:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from nmn_jax.memory import addressing
 
@@ -25,6 +25,48 @@ class Written(NamedTuple):
 
 
 WriteRule = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], Written]
+
+
+class Choice(NamedTuple):
+    """The one slot that a write changes, and by which share: M'[slot] = (1 - share)
+    M[slot] + share m'."""
+
+    slot: Int[Array, ""]
+    share: Float[Array, ""]
+
+    def weights(self, slots: int) -> Float[Array, " slots"]:
+        """w: `share` at the slot, 0 elsewhere."""
+        return self.share * jax.nn.one_hot(self.slot, slots, dtype=self.share.dtype)
+
+
+class OneHotRule(NamedTuple):
+    """A write rule that changes one slot; usage' = decay · usage + w + reads · z.
+
+    choose: `(memory [L, K], usage [L], update [K]) -> Choice`; no gradient passes it
+    decay: share of the usage that is left after a step
+    reads: how much a read counts as usage
+
+    Being known to change one row, it can be gone back through row by row, see
+    `unrolling.journal`.
+    """
+
+    choose: Callable[[jax.Array, jax.Array, jax.Array], Choice]
+    decay: float = 1.0
+    reads: float = 0.0
+
+    def __call__(
+        self,
+        memory: Float[Array, "slots width"],
+        usage: Float[Array, " slots"],
+        weights: Float[Array, " slots"],
+        update: Float[Array, " width"],
+    ) -> Written:
+        """The rule as any other: w is `share` at the chosen slot, 0 elsewhere."""
+        chosen = self.choose(memory, usage, update).weights(len(usage))
+        counted = self.decay * usage + chosen
+        if self.reads:
+            counted = counted + self.reads * weights
+        return Written(addressing.write(memory, chosen, update), counted, chosen)
 
 
 def convex_write(
@@ -48,6 +90,23 @@ def additive_write(
     return Written(added, usage + weights, weights)
 
 
+def choose_least_used(
+    memory: Float[Array, "slots width"],
+    usage: Float[Array, " slots"],
+    update: Float[Array, " width"],
+) -> Choice:
+    """The first of the slots with the least usage, replaced whole."""
+    del memory, update
+    return Choice(first_least(usage), jnp.ones((), usage.dtype))
+
+
+def first_least(values: Float[Array, " slots"]) -> Int[Array, ""]:
+    """`argmin` as two plain reductions, which compilers vectorise; 0 beside NaN."""
+    places = jnp.arange(len(values), dtype=jnp.int32)
+    found = jnp.where(values == jnp.min(values), places, len(values))
+    return jnp.min(found) % len(values)
+
+
 def make_least_used_write(
     *, decay: float = 0.99, gate: float = 0.0, reads: float = 0.0
 ) -> WriteRule:
@@ -67,6 +126,8 @@ def make_least_used_write(
             f"least-used write with decay={decay}, gate={gate}, reads={reads}: "
             "decay and gate must lie in [0, 1] and reads must not be negative"
         )
+    if not gate:
+        return OneHotRule(choose_least_used, decay, reads)
 
     def rule(
         memory: jax.Array, usage: jax.Array, weights: jax.Array, update: jax.Array
@@ -107,20 +168,17 @@ def make_same_value_write(
             "rate in (0, 1]"
         )
 
-    def rule(
-        memory: jax.Array, usage: jax.Array, weights: jax.Array, update: jax.Array
-    ) -> Written:
-        del weights
+    def choose(memory: jax.Array, usage: jax.Array, update: jax.Array) -> Choice:
         alike = addressing.cosine(memory[:, key_width:], update[key_width:])
         known = (usage > 0) & (alike >= threshold)
-        refreshed = rate * jax.nn.one_hot(
-            jnp.argmax(jnp.where(known, alike, -jnp.inf)), len(usage), dtype=usage.dtype
+        refreshed = jnp.argmax(jnp.where(known, alike, -jnp.inf))
+        fresh = jnp.logical_not(jnp.any(known))
+        return Choice(
+            jnp.where(fresh, jnp.argmin(usage), refreshed),
+            jnp.where(fresh, 1.0, jnp.asarray(rate, usage.dtype)),
         )
-        taken = jax.nn.one_hot(jnp.argmin(usage), len(usage), dtype=usage.dtype)
-        chosen = jnp.where(jnp.any(known), refreshed, taken)
-        return Written(addressing.write(memory, chosen, update), usage + chosen, chosen)
 
-    return rule
+    return OneHotRule(choose)
 
 
 def make_hebbian_write(*, floor: float = 0.0) -> WriteRule:
@@ -152,5 +210,7 @@ WRITE_RULES: dict[str, WriteRule] = {
     "convex": convex_write,
     "additive": additive_write,
     "least_used": make_least_used_write(),
+    # As least_used, but for counts in place of decay: no slot is forgotten to be old.
+    "in_turn": make_least_used_write(decay=1.0),
     "mann": make_least_used_write(decay=0.95, gate=0.5, reads=1.0),
 }

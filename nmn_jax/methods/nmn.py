@@ -109,6 +109,10 @@ def _predict(
     design: Design, state: NMNLearnerState, context: Context, queries: jax.Array
 ) -> Answer:
     run = episode_pass.answer(design, state, context, queries)
+    memory = design.model.cell.memory
+    if memory.reads < memory.slots:
+        # Weights of a few slots do not say which: there is nothing to draw them over.
+        return Answer(run.outputs, {})
     evidence = {
         "support_weights": run.support.trace.weights,
         "support_writes": run.support.trace.writes,

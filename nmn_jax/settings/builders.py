@@ -14,6 +14,7 @@ from nmn_jax import model as model_lib
 from nmn_jax.feedback import controls, fast, predictors, targets
 from nmn_jax.feedback import sg as sg_lib
 from nmn_jax.memory.addressing import SIMILARITIES, keyed
+from nmn_jax.memory.search import SEARCHES
 from nmn_jax.memory.write_rules import WRITE_RULES, WriteRule, make_same_value_write
 from nmn_jax.nets import convolution, leaves, per_task
 from nmn_jax.nets import encoder as encoder_lib
@@ -25,21 +26,27 @@ from nmn_jax.settings.records import (
 )
 from nmn_jax.tasks.base import Spec
 from nmn_jax.types import Network, PerController
+from nmn_jax.unrolling import UNROLLINGS
 
 
 def make_memory(settings: ModelSettings) -> memory_lib.Memory:
-    """Slots, addressed by their key part where there is one (Eqs. 3, 4, 7)."""
+    """Slots, addressed by their key part where there is one (Eqs. 3, 4, 7), all of them
+    or a few."""
     similarity = SIMILARITIES[settings.similarity]
     if settings.key_width:
         similarity = keyed(similarity, width=settings.key_width)
-    return memory_lib.slots(
-        slots=settings.slots,
-        width=settings.width,
-        memory_scale=settings.memory_scale,
-        similarity=similarity,
-        scale=settings.scale,
-        write_rule=_write_rule(settings),
-    )
+    options: dict[str, Any] = {
+        "slots": settings.slots,
+        "width": settings.width,
+        "memory_scale": settings.memory_scale,
+        "similarity": similarity,
+        "scale": settings.scale,
+        "write_rule": _write_rule(settings),
+    }
+    if not settings.reads:
+        return memory_lib.slots(**options)
+    search = SEARCHES[settings.search](similarity, settings.key_width or settings.width)
+    return memory_lib.sparse_slots(**options, reads=settings.reads, search=search)
 
 
 def _write_rule(settings: ModelSettings) -> WriteRule:
@@ -67,6 +74,7 @@ def make_cell(settings: ModelSettings) -> cell_lib.Cell:
         make_memory(settings),
         compose=controllers_lib.COMPOSE[settings.compose],
         label_input=controllers_lib.LABEL_INPUTS[settings.label_input],
+        unrolling=UNROLLINGS[settings.gradients],
     )
 
 

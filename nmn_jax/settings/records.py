@@ -16,7 +16,8 @@ from nmn_jax.feedback.sg import TRAIN
 from nmn_jax.feedback.subsets import SOURCES, SUBSETS
 from nmn_jax.feedback.targets import SCALES
 from nmn_jax.memory.addressing import SIMILARITIES
-from nmn_jax.memory.write_rules import WRITE_RULES
+from nmn_jax.memory.search import SEARCHES
+from nmn_jax.memory.write_rules import WRITE_RULES, OneHotRule
 from nmn_jax.nets.encoder import NORMS
 from nmn_jax.settings.checks import (
     Checked,
@@ -28,12 +29,19 @@ from nmn_jax.settings.checks import (
     text,
     whole,
 )
+from nmn_jax.unrolling import UNROLLINGS
 
 # Where synthetic gradients act: in the slow update, in the fast path, or in both.
 USES = ("off", "decoupled", "fast", "both")
 SCHEDULES = ("constant", "cosine")
 # A rule that needs to know where the key ends.
 SAME_VALUE = "same_value"
+# What a fast path's own scan is; `auto` is the quickest of what there is.
+SCANS = ("auto", "plain")
+ONE_HOT = (
+    *(name for name, rule in WRITE_RULES.items() if isinstance(rule, OneHotRule)),
+    SAME_VALUE,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +55,8 @@ class ModelSettings(Checked):
       the start
     write_rule: a name of `memory.WRITE_RULES`, or `same_value` where there is a key
     memory_scale: standard deviation of the initial memory
+    reads, search: how many slots a step reads, 0 for all, and how these are found
+    gradients: what a stream keeps for the way back, see `nmn_jax.unrolling`
     presentations: how often the support set is shown within an episode
     channels, layers, norm: of the encoder of images
     """
@@ -62,6 +72,9 @@ class ModelSettings(Checked):
     scale: float = checked(1.0, real(0, above=True))
     write_rule: str = checked("convex", choice((*WRITE_RULES, SAME_VALUE)))
     memory_scale: float = checked(1.0, real(0))
+    reads: int = checked(0, whole(0, 1_000_000))
+    search: str = checked("exact", choice(SEARCHES))
+    gradients: str = checked("auto", choice(UNROLLINGS))
     presentations: int = checked(1, whole(1, 1000))
     channels: int = checked(64, whole(1, 100_000))
     layers: int = checked(3, whole(1, 16))
@@ -87,6 +100,38 @@ class ModelSettings(Checked):
                 f"model.write_rule={SAME_VALUE!r} with model.key_width=0: a slot has "
                 "no value part; give a key_width, or another rule: "
                 f"{', '.join(WRITE_RULES)}"
+            )
+        self._check_rows()
+
+    def _check_rows(self) -> None:
+        """Raises ValueError for reads and gradients that the memory does not allow."""
+        if self.write_rule not in ONE_HOT:
+            for field, given in (("gradients", "journal"), ("reads", self.reads)):
+                if given and getattr(self, field) == given:
+                    raise ValueError(
+                        f"model.{field}={given!r} with write_rule={self.write_rule!r}: "
+                        "needs a rule that changes one slot at a time; choose one of "
+                        f"{', '.join(ONE_HOT)}"
+                    )
+        if self.reads > self.slots:
+            raise ValueError(
+                f"model.reads={self.reads} of model.slots={self.slots}: must not be "
+                "more than there are; 0 reads all"
+            )
+        if self.reads and self.compose == "query_mem_weights":
+            raise ValueError(
+                f"model.reads={self.reads} with compose='query_mem_weights': weights "
+                "of a few slots do not say which ones; choose compose 'query_mem'"
+            )
+        if self.search != "exact" and not self.reads:
+            raise ValueError(
+                f"model.search={self.search!r} with model.reads=0: all slots are read "
+                "and none is searched for; give reads, or leave search out"
+            )
+        if self.search == "signs" and self.similarity == "euclidean":
+            raise ValueError(
+                "model.search='signs' with similarity='euclidean': signs compare "
+                "directions; choose similarity 'cosine', or search 'exact'"
             )
 
 
@@ -257,12 +302,19 @@ class Settings(Checked):
     maml_plus: MamlPlusSettings = dataclasses.field(default_factory=MamlPlusSettings)
 
     def __post_init__(self) -> None:
-        """Raises ValueError for adaptation by synthetic gradients that are off."""
+        """Raises ValueError for adaptation by synthetic gradients that are off, and for
+        gradients of the memory that a fast path does not keep."""
         super().__post_init__()
         if self.adapt.source != "true" and self.sg.use == "off":
             raise ValueError(
                 f"adapt.source={self.adapt.source!r} with sg.use='off': nothing "
                 "predicts gradients; choose source 'true', or another sg.use"
+            )
+        if self.sg.use in ("fast", "both") and self.model.gradients not in SCANS:
+            raise ValueError(
+                f"model.gradients={self.model.gradients!r} with sg.use="
+                f"{self.sg.use!r}: has no effect, the fast path adapts in a scan of its "
+                f"own; choose one of {', '.join(SCANS)}, or sg.use 'off' or 'decoupled'"
             )
 
 

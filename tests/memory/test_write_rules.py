@@ -7,6 +7,7 @@ import pytest
 from tiny import float64, normal
 
 from nmn_jax import memory
+from nmn_jax.memory import write_rules
 
 L, K = 4, 5
 MEMORY = jnp.array([[1.0, 0.0], [0.0, 2.0], [3.0, 4.0]])
@@ -147,3 +148,28 @@ def test_same_value_write_refuses_what_makes_no_sense(wrong):
 def test_hebbian_write_refuses_a_floor_that_is_no_share(floor):
     with pytest.raises(ValueError, match="must lie in"):
         memory.make_hebbian_write(floor=floor)
+
+
+@pytest.mark.parametrize("values", [[3.0, 1, 2, 1], [0.0, 0, 0], [2.0, jnp.inf, 1]])
+def test_the_first_of_the_least_is_argmin(values):
+    values = jnp.asarray(values)
+    assert int(write_rules.first_least(values)) == int(jnp.argmin(values))
+
+
+def test_beside_what_is_no_number_some_slot_is_still_chosen():
+    assert int(write_rules.first_least(jnp.asarray([1.0, jnp.nan]))) == 0
+
+
+@float64
+def test_a_rule_without_a_gate_is_the_gated_one_in_the_limit():
+    rows, usage = normal(1, 4, 3), jnp.asarray([0.3, 0.1, 0.2, 0.5])
+    weights, update = jnp.asarray([0.1, 0.2, 0.3, 0.4]), normal(2, 3)
+    options = {"decay": 0.9, "reads": 0.5}
+    one = memory.make_least_used_write(**options)
+    other = memory.make_least_used_write(**options, gate=1e-14)
+    assert isinstance(one, memory.OneHotRule)
+    assert not isinstance(other, memory.OneHotRule)
+    found = one(rows, usage, weights, update)
+    expected = other(rows, usage, weights, update)
+    for each, known in zip(found, expected, strict=True):
+        np.testing.assert_allclose(each, known, atol=1e-12)

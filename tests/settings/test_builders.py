@@ -51,6 +51,9 @@ def test_every_choice_builds(record, field, name):
     if record is records.ModelSettings:
         if (field, name) == ("compose", "mem_only"):
             builders.make_model(recommended(compose=name, key_width=0), SPEC)
+        elif field == "search":
+            few = {"reads": 2, "compose": "query_mem", field: name}
+            builders.make_model(recommended(**few), SPEC)
         else:
             builders.make_model(recommended(**{field: name}), SPEC)
     elif record is records.SGSettings:

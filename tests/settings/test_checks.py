@@ -31,6 +31,7 @@ LIBRARY = {
     "preset": [NAME],
     "model.key_width": [0],
     "model.memory_scale": [0, 0.0],
+    "model.reads": [0],
     "sg.weight": [0, 0.0],
     "sg.warmup": [0],
     "sg.tensors": [(), []],
@@ -151,10 +152,37 @@ def test_an_unknown_field_is_named_with_the_nearest():
         checks.replaced(records.ModelSettings(), {"slot": 3})
 
 
+ONE = {"write_rule": "least_used"}
 CONTRADICTIONS = [
     (records.ModelSettings, {"key_width": 64}, "must be below model.width=64"),
     (records.ModelSettings, {"key_width": 3}, "key_width=3 with compose='mem_only'"),
     (records.ModelSettings, {"write_rule": "same_value"}, "with model.key_width=0"),
+    (
+        records.ModelSettings,
+        {"gradients": "journal"},
+        "least_used, in_turn, same_value",
+    ),
+    (records.ModelSettings, {"reads": 2}, "model.reads=2 with write_rule='convex'"),
+    (records.ModelSettings, {**ONE, "reads": 11}, "must not be more than there are"),
+    (
+        records.ModelSettings,
+        {**ONE, "reads": 2, "compose": "query_mem_weights"},
+        "do not say which ones; choose compose 'query_mem'",
+    ),
+    (records.ModelSettings, {"search": "signs"}, "none is searched for"),
+    (
+        records.ModelSettings,
+        {**ONE, "reads": 2, "search": "signs", "similarity": "euclidean"},
+        "signs compare directions",
+    ),
+    (
+        records.Settings,
+        {
+            "model": records.ModelSettings(gradients="recompute"),
+            "sg": records.SGSettings(use="fast"),
+        },
+        "model.gradients='recompute' with sg.use='fast'",
+    ),
     (records.SGSettings, {"control": "shuffled"}, "'shuffled' with sg.use='off'"),
     (records.AdaptSettings, {"source": "sg", "params": "decoder"}, "move controllers"),
     (
@@ -175,5 +203,7 @@ def test_fields_that_fit_one_another_are_accepted():
     records.ModelSettings(
         key_width=32, compose="query_mem", write_rule="same_value", width=64
     )
+    records.ModelSettings(**ONE, reads=10, search="signs", gradients="journal")
+    records.ModelSettings(gradients="recompute")
     sg = records.SGSettings(use="fast", control="shuffled")
     records.Settings(sg=sg, adapt=records.AdaptSettings(source="sg"))
