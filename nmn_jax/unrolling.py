@@ -158,45 +158,52 @@ def _back(steps: Steps, saved: tuple, cotangents: tuple) -> tuple:
     """Cotangents of parameters, initial state, inputs and probes."""
     params, given, heard, (carries, entries), held = saved
     of_final, of_trace = cotangents
-    journal = check_journal(steps.memory)
-    learned = journal.learned(params.memory)
-    step = steps.around(journal.read_again, journal.write_again)
-
-    def body(carried: tuple, each: tuple) -> tuple:
-        (held, after), (of_trace, given, carries, entry) = carried, each
-        held = journal.restore(held, entry)
-
-        def again(learned: Any, touched: Any, carries: Any, given: tuple) -> tuple:
-            state = NMNState((touched, entry), carries)
-            final, trace = step(params._replace(memory=learned), state, *given)
-            return final.memory, final.carries, trace._replace(writes=None)
-
-        at = learned, journal.touch(held, entry), carries, given
-        changed = journal.changed(after.memory, entry)
-        of_learned, of_touched, of_carries, of_given = jax.vjp(again, *at)[1](
-            (changed, after.carries, of_trace)
-        )
-        memory = journal.before(after.memory, changed, (entry, of_touched))
-        of_learned = jax.tree.map(jnp.add, after.learned, of_learned)
-        pulled = _Pulled(memory, of_carries, of_learned)
-        return (held, pulled), (of_given, after.carries)
-
-    end = _Pulled(
-        _floats(of_final.memory),
-        of_final.carries,
-        jax.tree.map(jnp.zeros_like, learned),
+    book = check_journal(steps.memory)
+    learned = jax.tree.map(jnp.zeros_like, book.learned(params.memory))
+    end = _Pulled(_floats(of_final.memory), of_final.carries, learned)
+    each = _without_writes(of_trace), given, carries, entries
+    found: Any = jax.lax.scan(
+        _step_back(steps, book, params), (held, end), each, reverse=True
     )
-    each = of_trace._replace(writes=None), given, carries, entries
-    (_, start), (of_given, of_carries) = jax.lax.scan(
-        body, (held, end), each, reverse=True
-    )
+    (_, start), (of_given, of_carries) = found
     of_params = params._replace(
-        memory=journal.give(params.memory, start.learned),
+        memory=book.give(params.memory, start.learned),
         controllers=_controllers(
             steps, params, (carries, heard), (of_carries, of_given[1])
         ),
     )
     return of_params, NMNState(start.memory, start.carries), of_given
+
+
+def _step_back(steps: Steps, book: Journal, params: Any) -> Callable[..., Any]:
+    """One step back: rows are restored, then cotangents pulled through the step."""
+    step, own = steps.around(book.read_again, book.write_again), params.memory
+
+    def body(carried: tuple, each: tuple) -> tuple:
+        (held, after), (of_trace, given, carries, entry) = carried, each
+        held = book.restore(held, entry)
+
+        def again(learned: Any, touched: Any, carries: Any, given: tuple) -> tuple:
+            state = NMNState((touched, entry), carries)
+            final, trace = step(params._replace(memory=learned), state, *given)
+            return final.memory, final.carries, _without_writes(trace)
+
+        at = book.learned(own), book.touch(held, entry), carries, given
+        changed = book.changed(after.memory, entry)
+        of_learned, of_touched, of_carries, of_given = jax.vjp(again, *at)[1](
+            (changed, after.carries, of_trace)
+        )
+        memory = book.before(after.memory, changed, (entry, of_touched))
+        of_learned = jax.tree.map(jnp.add, after.learned, of_learned)
+        pulled = _Pulled(memory, of_carries, of_learned)
+        return (held, pulled), (of_given, after.carries)
+
+    return body
+
+
+def _without_writes(trace: Any) -> Any:
+    """A trace without what carries no gradient: where a one-hot write went."""
+    return trace._replace(writes=None)
 
 
 def _controllers(

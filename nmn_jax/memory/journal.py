@@ -132,7 +132,8 @@ def _write_again(
 ) -> Stored:
     _, entry = state
     counted = design.rule.reads * reading.weights if design.rule.reads else None
-    return Stored(Changed(_moved(entry.choice, entry.old, update), counted), None)
+    changed = Changed(_moved(entry.choice, entry.old, update), counted)
+    return Stored(changed, jnp.zeros((0,)))
 
 
 def _changed(design: Design, cotangent: Any, entry: Entry) -> Changed:

@@ -125,10 +125,9 @@ def _nearest(
     codes: UInt[Array, "words slots"], code: UInt[Array, " words"], blocks: int
 ) -> Int[Array, " blocks"]:
     """The slot of each block whose code differs least from the query's."""
-    apart = sum(
-        jax.lax.population_count(own ^ asked)
-        for own, asked in zip(codes, code, strict=True)
-    ).astype(jnp.int32)
+    apart = jnp.zeros(codes.shape[1:], jnp.int32)
+    for own, asked in zip(codes, code, strict=True):
+        apart = apart + jax.lax.population_count(own ^ asked).astype(jnp.int32)
     # More than any distance, so that what fills the last blocks is never the nearest.
     apart = _in_blocks(apart, blocks, WORD * len(codes) + 1)
     depth = len(apart)

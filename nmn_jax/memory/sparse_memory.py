@@ -76,7 +76,7 @@ def sparse_slots(
     design = journal_lib.Design(_some_slots(similarity), write_rule, _settle(search))
 
     def start(params: slot_memory.SlotParams) -> SparseState:
-        return SparseState(*whole.start(params), search.start(params.rows))
+        return _begin(search, whole.start(params))
 
     def read(params: Any, state: SparseState, query: jax.Array) -> Reading:
         found = search.find(state.index, state.rows, query, reads)
@@ -115,13 +115,22 @@ def _some_slots(similarity: addressing.Similarity) -> journal_lib.Reader:
         return _attend(similarity, (log_scale, rows, kept.slots), query)
 
     return journal_lib.Reader(
-        keep=lambda rows, reading: _Kept(reading.slots, rows[reading.slots]),
+        keep=_keep,
         hold=lambda rows: None,
         touch=lambda held, kept: kept.rows,
         again=again,
         spread=lambda kept, touched, whole: whole.at[kept.slots].add(touched),
         gather=lambda kept, usage: usage[kept.slots],
     )
+
+
+def _begin(search: search_lib.Search, whole: slot_memory.SlotState) -> SparseState:
+    return SparseState(whole.rows, whole.usage, search.start(whole.rows))
+
+
+def _keep(rows: jax.Array, reading: Reading) -> _Kept:
+    assert reading.slots is not None
+    return _Kept(reading.slots, rows[reading.slots])
 
 
 def _settle(search: search_lib.Search) -> Any:
@@ -140,4 +149,5 @@ def _measures(
 ) -> dict[str, jax.Array]:
     """Health of the rows; the share of a slot in the writes is that in the usage."""
     del writes
-    return health.memory_health(state.rows, reads, state.usage)
+    found = health.memory_health(state.rows, state.usage, state.usage)
+    return {**found, "memory/entropy": health.addressing_entropy(reads)}

@@ -24,9 +24,6 @@ class Written(NamedTuple):
     weights: Float[Array, " slots"]
 
 
-WriteRule = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], Written]
-
-
 class Choice(NamedTuple):
     """The one slot that a write changes, and by which share: M'[slot] = (1 - share)
     M[slot] + share m'."""
@@ -88,6 +85,9 @@ def additive_write(
     """M'[j] = M[j] + z[j] m': nothing is erased (Graves et al., 2014, add only)."""
     added = memory + weights[:, None] * update[None, :]
     return Written(added, usage + weights, weights)
+
+
+WriteRule = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], Written] | OneHotRule
 
 
 def choose_least_used(

@@ -17,8 +17,9 @@ from nmn_jax.feedback.subsets import SOURCES, SUBSETS
 from nmn_jax.feedback.targets import SCALES
 from nmn_jax.memory.addressing import SIMILARITIES
 from nmn_jax.memory.search import SEARCHES
-from nmn_jax.memory.write_rules import WRITE_RULES, OneHotRule
+from nmn_jax.memory.write_rules import WRITE_RULES
 from nmn_jax.nets.encoder import NORMS
+from nmn_jax.settings import slot_checks
 from nmn_jax.settings.checks import (
     Checked,
     checked,
@@ -29,19 +30,12 @@ from nmn_jax.settings.checks import (
     text,
     whole,
 )
+from nmn_jax.settings.slot_checks import SAME_VALUE
 from nmn_jax.unrolling import UNROLLINGS
 
 # Where synthetic gradients act: in the slow update, in the fast path, or in both.
 USES = ("off", "decoupled", "fast", "both")
 SCHEDULES = ("constant", "cosine")
-# A rule that needs to know where the key ends.
-SAME_VALUE = "same_value"
-# What a fast path's own scan is; `auto` is the quickest of what there is.
-SCANS = ("auto", "plain")
-ONE_HOT = (
-    *(name for name, rule in WRITE_RULES.items() if isinstance(rule, OneHotRule)),
-    SAME_VALUE,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,38 +95,7 @@ class ModelSettings(Checked):
                 "no value part; give a key_width, or another rule: "
                 f"{', '.join(WRITE_RULES)}"
             )
-        self._check_rows()
-
-    def _check_rows(self) -> None:
-        """Raises ValueError for reads and gradients that the memory does not allow."""
-        if self.write_rule not in ONE_HOT:
-            for field, given in (("gradients", "journal"), ("reads", self.reads)):
-                if given and getattr(self, field) == given:
-                    raise ValueError(
-                        f"model.{field}={given!r} with write_rule={self.write_rule!r}: "
-                        "needs a rule that changes one slot at a time; choose one of "
-                        f"{', '.join(ONE_HOT)}"
-                    )
-        if self.reads > self.slots:
-            raise ValueError(
-                f"model.reads={self.reads} of model.slots={self.slots}: must not be "
-                "more than there are; 0 reads all"
-            )
-        if self.reads and self.compose == "query_mem_weights":
-            raise ValueError(
-                f"model.reads={self.reads} with compose='query_mem_weights': weights "
-                "of a few slots do not say which ones; choose compose 'query_mem'"
-            )
-        if self.search != "exact" and not self.reads:
-            raise ValueError(
-                f"model.search={self.search!r} with model.reads=0: all slots are read "
-                "and none is searched for; give reads, or leave search out"
-            )
-        if self.search == "signs" and self.similarity == "euclidean":
-            raise ValueError(
-                "model.search='signs' with similarity='euclidean': signs compare "
-                "directions; choose similarity 'cosine', or search 'exact'"
-            )
+        slot_checks.check_reads(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,12 +273,7 @@ class Settings(Checked):
                 f"adapt.source={self.adapt.source!r} with sg.use='off': nothing "
                 "predicts gradients; choose source 'true', or another sg.use"
             )
-        if self.sg.use in ("fast", "both") and self.model.gradients not in SCANS:
-            raise ValueError(
-                f"model.gradients={self.model.gradients!r} with sg.use="
-                f"{self.sg.use!r}: has no effect, the fast path adapts in a scan of its "
-                f"own; choose one of {', '.join(SCANS)}, or sg.use 'off' or 'decoupled'"
-            )
+        slot_checks.check_gradients(self.model.gradients, self.sg.use)
 
 
 RECORDS = ("model", "sg", "optim", "adapt", "stream", "replay", "maml", "maml_plus")
