@@ -47,5 +47,5 @@ def _path(rate: str, directory: str | os.PathLike | None) -> pathlib.Path:
         [FILES[rate]],
         directory=directory,
         offline="the made-up tracks of nmn_jax.data.trajectories.synthetic",
-        obtain="pack the authors' annotations into this file (see data/README.md)",
+        obtain="pack the authors' annotations (arrays as in trajectories/packed.py)",
     )[0]
