@@ -48,7 +48,7 @@ class Table:
 
     def fault(self, entry: int, name: str, problem: str) -> ValueError:
         """The error for one value."""
-        return fault(self.path, problem, row=self.first + int(entry), column=name)
+        return fault(self.path, problem, row=self.first + entry, column=name)
 
     def refuse(self, name: str, wrong: np.ndarray, problem: str) -> None:
         """Raise for the first value for which ``wrong`` is true.
@@ -58,7 +58,7 @@ class Table:
         entries = np.flatnonzero(wrong)
         if len(entries):
             given = self.columns[name][entries[0]].item()
-            raise self.fault(entries[0], name, problem.format(given))
+            raise self.fault(int(entries[0]), name, problem.format(given))
 
 
 def read(

@@ -134,6 +134,14 @@ def test_the_report_counts_what_every_rule_did(make_tracks, caplog):
     assert stored[4]["left"]["cyclist"] == {"users": 2, "tracks": 2, "points": 12}
 
 
+def test_who_loses_points_is_counted(make_tracks):
+    marks = np.array([0, 0, 1, 0, 1, 0, 0, 0, 0], np.int8)
+    tracks = dataclasses.replace(make_tracks(*3 * [_line(3)]), lost=marks)
+    report = cleaning.clean(tracks, [cleaning.seen()]).report
+    assert report[1].changed == 2
+    assert report[1].left == {"cyclist": cleaning.Count(3, 3, 7)}
+
+
 def test_nothing_left_is_counted_too(make_tracks):
     tracks = make_tracks(_line(4))
     rules = [cleaning.short(9), *cleaning.standard(9)]

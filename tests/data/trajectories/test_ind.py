@@ -75,6 +75,14 @@ def test_a_recording_written_by_hand(by_hand):
     assert second[:5] == ("07", "1", 8, "car", 25.0) and second.xy.tolist() == [[9, 9]]
 
 
+def test_the_order_of_the_table_of_tracks_does_not_matter(by_hand):
+    expected = ind.load(by_hand)
+    path = by_hand / "07_tracksMeta.csv"
+    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([header, *reversed(rows)]), encoding="utf-8")
+    assert [t[:5] for t in ind.load(by_hand)] == [t[:5] for t in expected]
+
+
 def _lines(path):
     return path.read_text(encoding="utf-8").splitlines()
 
@@ -152,3 +160,9 @@ def test_a_large_recording_keeps_its_rows(tmp_path, monkeypatch):
     found = ind.load(tmp_path)
     np.testing.assert_allclose(found.xy, tracks.xy, atol=1e-5)
     np.testing.assert_array_equal(found.frames, tracks.frames)
+    path = tmp_path / "00_tracks.csv"
+    lines = _lines(path)
+    lines[29] += "x"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="00_tracks.csv, row 30, column"):
+        ind.load(tmp_path)
