@@ -1,4 +1,4 @@
-"""What a training step costs: synthetic gradients off, decoupled and fast, in turn.
+"""What a training step costs: synthetic gradients off, decoupled, fast and both.
 
     python -m benchmarks.train_step --workloads 5way1shot 20way5shot --repeats 15
 
@@ -33,7 +33,7 @@ from nmn_jax.data import glyphs
 from nmn_jax.nets import encoder as encoder_lib
 from nmn_jax.run import parallel
 
-USES = ("off", "decoupled", "fast")
+USES = ("off", "decoupled", "fast", "both")
 
 
 def seconds(work: Callable[[], Any]) -> float:

@@ -32,6 +32,7 @@ class Cell(NamedTuple):
     init: `(key, *, features, classes) -> CellParams`
     initial_state: `(params) -> NMNState`
     step: `(params, state, inputs, probes) -> (state, Trace)`, probes `[K]` each
+    written: `(output [K], label [C]) -> [K']`, what the write controller is given
     controllers: the three controllers, for whoever replays or adapts one of them
     memory: what they read and write, see `memory.Memory`
     width: K
@@ -42,6 +43,7 @@ class Cell(NamedTuple):
     init: Callable[..., CellParams]
     initial_state: Callable[[CellParams], NMNState]
     step: Callable[..., tuple[NMNState, Trace]]
+    written: Callable[[jax.Array, jax.Array], jax.Array]
     controllers: PerController
     memory: Memory
     width: int
@@ -93,6 +95,7 @@ def make_cell(
         functools.partial(_init, design),
         functools.partial(_initial_state, design),
         _make_step(design),
+        label_input.output,
         controllers,
         memory,
         memory.width,
@@ -165,6 +168,7 @@ def _step(
         PerController(query, output, update),
         reading.weights,
         after.weights,
+        state.carries,
     )
 
 
@@ -244,11 +248,8 @@ def replay(
     another, so cotangents given for the outputs reach only the controller's parameters.
     """
 
-    def one(controller: Any, params: Params, carry: Any, given: jax.Array) -> tuple:
-        return jax.lax.scan(lambda c, x: controller.step(params, c, x), carry, given)
-
     results = [
-        one(*each)
+        controllers_lib.unroll(*each)
         for each in zip(cell.controllers, controllers, carries, inputs, strict=True)
     ]
     finals, outputs = zip(*results, strict=True)

@@ -25,12 +25,30 @@ class Controller(NamedTuple):
     init: `(key, input_width) -> params`
     carry: `() -> carry`, the recurrent state at the start of an episode or stream
     step: `(params, carry, inputs [D]) -> (carry, output [K])`
+    many: `(params, carry, inputs [T, D]) -> (carry, outputs [T, K])`, the same as T
+      steps in turn, where a controller has a form that is faster; see `unroll`
+    linear: names of the tensors W `[D, K]` that enter the output as + x W and nowhere
+      else, so that their fast updates are outer products
     """
 
     init: Callable[[jax.Array, int], Any]
     carry: Callable[[], Any]
     step: Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]]
     width: int
+    many: Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]] | None = None
+    linear: tuple[str, ...] = ()
+
+
+def unroll(
+    controller: Controller,
+    params: Any,
+    carry: Any,
+    inputs: Float[Array, "steps inputs"],
+) -> tuple[Any, Float[Array, "steps width"]]:
+    """A controller alone on inputs that are known: final carry, outputs `[T, K]`."""
+    if controller.many is not None:
+        return controller.many(params, carry, inputs)
+    return jax.lax.scan(lambda c, x: controller.step(params, c, x), carry, inputs)
 
 
 def random_kernel(
@@ -110,7 +128,7 @@ def _halves(key_width: int, shape: tuple[int, int]) -> tuple[jax.Array, jax.Arra
 def make_lstm(width: int) -> Controller:
     """The paper's controller: one LSTM cell of K units."""
     lstm = leaves.make_lstm(width)
-    return Controller(lstm.init, lstm.carry, lstm.apply, width)
+    return Controller(lstm.init, lstm.carry, lstm.apply, width, lstm.unroll)
 
 
 def make_skip_lstm(width: int, *, kernel: Kernel = identity_kernel) -> Controller:
@@ -130,7 +148,8 @@ def make_stateless(width: int, *, kernel: Kernel = identity_kernel) -> Controlle
     def apply(params: Any, carry: tuple, inputs: jax.Array) -> tuple:
         return carry, jnp.tanh(dense.apply(params, inputs))
 
-    inner = leaves.Recurrent(dense.init, apply, lambda: ())
+    # Broadcasts over steps as well: none depends on the one before.
+    inner = leaves.Recurrent(dense.init, apply, lambda: (), apply)
     return _beside_skip("dense", inner, width, kernel)
 
 
@@ -147,11 +166,20 @@ def _beside_skip(
             "gain": jnp.zeros((width,)),
         }
 
+    def joined(params: dict[str, Any], inputs: jax.Array, hidden: jax.Array) -> Any:
+        skipped = inputs @ params["skip"]
+        gain = jnp.expand_dims(params["gain"], range(hidden.ndim - 1))
+        return skipped + gain * hidden
+
     def step(params: dict[str, Any], carry: Any, inputs: jax.Array) -> tuple:
         carry, hidden = inner.apply(params[name], carry, inputs)
-        return carry, inputs @ params["skip"] + params["gain"] * hidden
+        return carry, joined(params, inputs, hidden)
 
-    return Controller(init, inner.carry, step, width)
+    def many(params: dict[str, Any], carry: Any, inputs: jax.Array) -> tuple:
+        carry, hidden = inner.unroll(params[name], carry, inputs)
+        return carry, joined(params, inputs, hidden)
+
+    return Controller(init, inner.carry, step, width, many, ("skip",))
 
 
 CONTROLLERS: dict[str, Callable[[int, Kernel], Controller]] = {

@@ -56,12 +56,14 @@ class Trace(NamedTuple):
 
     weights: where the memory was read, writes: where it was written; `[0]` each for a
       memory without slots
+    carries: the recurrent state that each controller came with
     """
 
     inputs: PerController  # what each controller was given
     outputs: PerController  # query, output and update, each [K]
     weights: Float[Array, "*steps slots"]
     writes: Float[Array, "*steps slots"]
+    carries: PerController
 
 
 class Stages(NamedTuple):

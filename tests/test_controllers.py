@@ -1,10 +1,11 @@
 """Controllers by hand: skips, gains, how labels and the memory come in."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import drawn, float64, linear_controller, normal
+from tiny import drawn, float64, jit, linear_controller, normal
 
 from nmn_jax import controllers, nets
 
@@ -172,3 +173,45 @@ def test_a_controller_is_any_record_of_pure_functions():
     params = drawn(1, controller.init, 2)
     _, output = controller.step(params, controller.carry(), jnp.array([1.0, 0.0]))
     np.testing.assert_array_equal(output, params["kernel"][0])
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "linear"])
+@float64
+def test_unrolling_is_a_loop_and_so_are_its_gradients(kind):
+    controller = linear_controller(K) if kind == "linear" else make(kind)
+    params, steps = drawn(1, controller.init, 5), normal(2, 6, 5)
+    carry = jax.tree.map(lambda leaf: normal(3, *leaf.shape), controller.carry())
+    told = normal(4, 6, K)
+
+    def at_once(params, carry, steps):
+        after, outputs = controllers.unroll(controller, params, carry, steps)
+        return jnp.sum(outputs * told), (after, outputs)
+
+    def in_turn(params, carry, steps):
+        outputs = []
+        for inputs in steps:
+            carry, output = controller.step(params, carry, inputs)
+            outputs.append(output)
+        outputs = jnp.stack(outputs)
+        return jnp.sum(outputs * told), (carry, outputs)
+
+    found, expected = (
+        jit(jax.value_and_grad(each, (0, 1, 2), has_aux=True))(params, carry, steps)
+        for each in (at_once, in_turn)
+    )
+    chex.assert_trees_all_close(found, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@float64
+def test_a_linear_tensor_enters_the_output_and_nothing_else(kind):
+    controller = make(kind)
+    params, inputs = drawn(1, controller.init, 5), normal(2, 5)
+    before = controller.step(params, controller.carry(), inputs)
+    assert set(controller.linear) == {"skip"} & set(params)
+    for name in controller.linear:
+        change = normal(3, *params[name].shape)
+        moved = {**params, name: params[name] + change}
+        after = controller.step(moved, controller.carry(), inputs)
+        chex.assert_trees_all_equal(after[0], before[0])
+        np.testing.assert_allclose(after[1] - before[1], inputs @ change, rtol=1e-10)

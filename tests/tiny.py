@@ -123,7 +123,7 @@ def linear_controller(width: int = K, kernel: Any = None) -> controllers.Control
     def step(params, carry, inputs):
         return carry, inputs @ params["kernel"]
 
-    return controllers.Controller(init, lambda: (), step, width)
+    return controllers.Controller(init, lambda: (), step, width, linear=("kernel",))
 
 
 def one_hot(labels: Any, classes: int = C) -> jax.Array:

@@ -115,6 +115,13 @@ def check_plan(plan: Plan) -> None:
             )
 
 
+def left(plan: Plan, workdir: pathlib.Path) -> bool:
+    """Whether there seem to be steps to take: by the names of checkpoints alone, so
+    one that turns out damaged may leave more of them than this says."""
+    names = [path.name for path in (workdir / "checkpoints").glob("*")]
+    return max((int(n) for n in names if n.isdecimal()), default=0) < plan.steps
+
+
 def train(
     plan: Plan,
     state: Any,

@@ -125,23 +125,6 @@ def compile_step(
     return jitted.lower(state, source).compile()
 
 
-def once_compiled(
-    compile_for: Callable[[RunState], jax.stages.Compiled], source: Any
-) -> Callable[[RunState], tuple[RunState, dict]]:
-    """`(state) -> (state, metrics)` that compiles for the first state it is given.
-
-    So a run that has nothing left to train compiles nothing.
-    """
-    compiled: list[jax.stages.Compiled] = []
-
-    def step(state: RunState) -> tuple[RunState, dict]:
-        if not compiled:
-            compiled.append(compile_for(state))
-        return compiled[0](state, source)
-
-    return step
-
-
 def batch_sharding(task: Task, mesh: Mesh) -> NamedSharding:
     """Episodes over the devices; a stream whole on each of them."""
     if task.spec.form == "episodes":

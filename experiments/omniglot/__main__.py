@@ -15,6 +15,7 @@ if __name__ == "__main__":
     runtime.prepare()
 
 import dataclasses
+import functools
 import pathlib
 import sys
 from typing import Any
@@ -26,6 +27,7 @@ from experiments import report
 from experiments.common import bench as bench_lib
 from experiments.common import identity, loop, provenance, results, training
 from experiments.common.bench import Bench
+from experiments.common.compiling import Ahead
 from experiments.omniglot import protocol, records, sources
 from experiments.omniglot.protocol import Pools
 from nmn_jax.data import lake
@@ -53,12 +55,14 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
     if results_dir:
         place.claim_folder(results_dir, "--results")
     official = lake.load() if run.eval.kind == "lake" else None
+    ahead = begin(bench, sources.expected(run.data), workdir)
     partition = sources.load(run.data)
     sources.check(run, partition)
     suffix = identity.claim(workdir, run, bench.settings)
 
+    ahead = ahead or begin(bench, partition.train, workdir)
     pools = protocol.place(bench, partition)
-    outcome = train(bench, pools, workdir)
+    outcome = train(bench, pools, workdir, ahead)
     seen = protocol.episodes_exam(bench, pools.test, run.eval)
     exam = protocol.lake_exam(bench, official) if official else seen
     best = outcome.state.best.state
@@ -75,14 +79,24 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
     return result
 
 
-def train(bench: Bench, pools: Pools, workdir: pathlib.Path) -> loop.Outcome:
+def begin(bench: Bench, images: Any, workdir: pathlib.Path) -> Ahead | None:
+    """Begin to compile for training images of this shape, once it is known."""
+    if images is None:
+        return None
+    start = functools.partial(protocol.start, bench)
+    return bench_lib.compile_ahead(bench, start, images, workdir)
+
+
+def train(
+    bench: Bench, pools: Pools, workdir: pathlib.Path, ahead: Ahead | None = None
+) -> loop.Outcome:
     """Train on training characters, keep what is best on validation characters."""
     state = protocol.start(bench)
     announce(bench, workdir, training.parameters(state))
     return loop.train(
         bench_lib.plan(bench.run),
         state,
-        bench_lib.make_step(bench, pools.train),
+        bench_lib.make_step(bench, pools.train, ahead),
         protocol.make_validate(bench, pools.validation),
         workdir=workdir,
         identity={"config": dataclasses.asdict(bench.run)},

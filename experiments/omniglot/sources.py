@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
+import jax
+import numpy as np
+
 from experiments.omniglot import records
 from nmn_jax.data import glyphs, omniglot, splits
 from nmn_jax.data.types import Partition
@@ -23,6 +26,22 @@ def load(data: records.Data) -> Partition:
         name = cast(splits.Name, records.split_name(data))
         split = splits.load(name, characters.characters)
     return splits.partition(characters.images, split, rotate="train")
+
+
+def expected(data: records.Data) -> jax.ShapeDtypeStruct | None:
+    """What training images of these data look like, known before they are read.
+
+    None for glyphs, which are drawn first.
+
+    Raises:
+      FileNotFoundError: as `load`.
+    """
+    if data.source == "glyphs":
+        return None
+    omniglot.paths()
+    name = cast(splits.Name, records.split_name(data))
+    classes = splits.ROTATIONS * len(splits.read(name)["train"])
+    return jax.ShapeDtypeStruct((classes, omniglot.DRAWERS, 28, 28), np.dtype(np.uint8))
 
 
 def check(run: records.Run, partition: Partition) -> None:

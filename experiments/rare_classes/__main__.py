@@ -16,6 +16,7 @@ if __name__ == "__main__":
     runtime.prepare()
 
 import dataclasses
+import functools
 import pathlib
 import sys
 
@@ -66,11 +67,13 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
 
 def train(bench: Bench, sources: Sources, workdir: pathlib.Path) -> loop.Outcome:
     """Learn from the stream, and ask about unseen images on the way."""
+    start = functools.partial(protocol.start, bench)
+    ahead = bench_lib.compile_ahead(bench, start, sources.pools, workdir)
     pools = parallel.replicate(bench.mesh, sources.pools)
     return loop.train(
         bench_lib.plan(bench.run),
-        protocol.start(bench),
-        protocol.make_step(bench, pools),
+        start(),
+        protocol.make_step(bench, pools, ahead),
         protocol.make_validate(bench, sources),
         workdir=workdir,
         identity={"config": dataclasses.asdict(bench.run)},

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from experiments.common import bench as bench_lib
 from experiments.common import loop, training
 from experiments.common.bench import Bench
+from experiments.common.compiling import Ahead
 from experiments.common.training import RunState
 from experiments.rare_classes import records
 from experiments.rare_classes import sources as sources_lib
@@ -69,9 +70,9 @@ def start(bench: Bench) -> RunState:
     return bench_lib.start(bench, selects=False)
 
 
-def make_step(bench: Bench, pools: Pools) -> loop.Step:
+def make_step(bench: Bench, pools: Pools, ahead: Ahead | None = None) -> loop.Step:
     """`(state) -> (state, metrics)`, without the metrics that nobody looks at."""
-    step = bench_lib.make_step(bench, pools)
+    step = bench_lib.make_step(bench, pools, ahead)
 
     def kept(state: RunState) -> tuple[RunState, dict[str, jax.Array]]:
         state, metrics = step(state)

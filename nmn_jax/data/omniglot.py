@@ -61,11 +61,11 @@ def load(directory: str | os.PathLike | None = None) -> types.Characters:
         FileNotFoundError: a zip is missing; the message says how to get it.
         ValueError: a zip is damaged or has other content than the official one.
     """
-    paths = _paths(directory)
-    key = files.content_key(paths, _RECIPE)
+    zips = paths(directory)
+    key = files.content_key(zips, _RECIPE)
     stored = files.read_cache(key, _forms())
     if stored is None:
-        stored = _read(paths)
+        stored = _read(zips)
         files.write_cache(key, stored)
     images = stored["images"]
     images.flags.writeable = False
@@ -76,7 +76,7 @@ def load(directory: str | os.PathLike | None = None) -> types.Characters:
 
 def cache_path(directory: str | os.PathLike | None = None) -> pathlib.Path:
     """File in which ``load`` keeps its arrays for these zips."""
-    return files.cache_path(files.content_key(_paths(directory), _RECIPE))
+    return files.cache_path(files.content_key(paths(directory), _RECIPE))
 
 
 def read_archive(path: pathlib.Path, expected: Archive) -> dict[str, bytes]:
@@ -108,7 +108,12 @@ def parse_member(name: str) -> tuple[str, str, int, int]:
     return archive, f"{alphabet}/{character}", int(number) - 1, int(drawer) - 1
 
 
-def _paths(directory) -> list[pathlib.Path]:
+def paths(directory: str | os.PathLike | None = None) -> list[pathlib.Path]:
+    """The two zips, without reading them.
+
+    Raises:
+        FileNotFoundError: a zip is missing; the message says how to get it.
+    """
     return files.require(
         "omniglot",
         [f"{name}.zip" for name in ARCHIVES],

@@ -18,6 +18,8 @@ from nmn_jax.data import types
 
 Name = Literal["paper", "official"]
 
+# Classes made of one by turning it by right angles.
+ROTATIONS = 4
 # sha256 of lists/<name>.txt with "\n" line ends.
 SHA256 = {
     "paper": "d3014f7d729ba31d5cfd233c770a17b984aecc99033d9b40de9452b8e41a9047",
@@ -100,4 +102,6 @@ def rotations(
 
     For training only: in validation and test a rotated character is no new character.
     """
-    return np.concatenate([np.rot90(images, turns, (2, 3)) for turns in range(4)])
+    return np.concatenate(
+        [np.rot90(images, turns, (2, 3)) for turns in range(ROTATIONS)]
+    )

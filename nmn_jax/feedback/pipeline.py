@@ -59,6 +59,9 @@ class Pass(NamedTuple):
     replay: `(run, controllers) -> ` outputs of the controllers alone, like the probes
     targets: `[B, T, C]` of all steps
     true: `(features, Backprop) -> ` what predictors regress on, like the probes
+    whole: whether the cotangents of the probes are all that reaches the controllers, so
+      that a replay fed with them gives what back-propagation gives; not so where
+      something arrives at the recurrent state they end in
     """
 
     encode: Callable[[Any], tuple[Any, Any]]
@@ -72,6 +75,7 @@ class Pass(NamedTuple):
     true: Callable[[Any, plumbing.Backprop], Any] = lambda features, back: (
         back.cotangents
     )
+    whole: bool = False
 
 
 @runtime_checkable
@@ -177,23 +181,42 @@ def _inject(
     found: tuple[plumbing.Backprop, targets.Regression],
 ) -> PerController:
     """Fast feedback into the slow weights: controller gradients by the chosen rule, the
-    true ones alone during warm-up."""
+    true ones alone during warm-up.
+
+    Rules are linear: where nothing adapts on the way and a replay gives the whole
+    gradient, true and injected cotangents are joined before they are pulled back, both
+    at once, and the sums over steps that back-propagation makes for the true ones are
+    left out.
+    """
     back, regression = found
     true = back.params[0].cell.controllers
     if sg.rule == "backprop":
         return true
     injected = sg.control.cotangents(regression.predicted, regression.true, way.targets)
     cotangents = jax.tree.map(jnp.divide, way.layout.split(injected), way.layout.count)
+    if way.whole and sg.fast is None:
+        cotangents = _joined(sg, state, back.cotangents, cotangents)
+        return _pulled(state, way, back, cotangents)
+    return _joined(sg, state, true, _pulled(state, way, back, cotangents))
+
+
+def _joined(sg: SG, state: Learning, true: Any, synthetic: Any) -> Any:
+    """Both by the rule, or the true alone during warm-up."""
+    joined = plumbing.combine(true, synthetic, rule=sg.rule, weight=sg.weight)
+    warm = state.step >= sg.warmup
+    return jax.tree.map(lambda j, t: jnp.where(warm, j, t), joined, true)
+
+
+def _pulled(
+    state: Learning, way: Pass, back: plumbing.Backprop, cotangents: Any
+) -> PerController:
     # One pull-back of the whole batch: pulled back episode by episode, every step
     # would add to one gradient per episode, which costs more than the rest.
-    pulled = plumbing.pull(
+    return plumbing.pull(
         functools.partial(way.replay, back.aux),
         state.network.params.cell.controllers,
         cotangents,
     )
-    joined = plumbing.combine(true, pulled, rule=sg.rule, weight=sg.weight)
-    warm = state.step >= sg.warmup
-    return jax.tree.map(lambda j, t: jnp.where(warm, j, t), joined, true)
 
 
 def predictor_gradient(

@@ -23,11 +23,16 @@ class Predictor(NamedTuple):
     init: `(key, K, C) -> params`
     carry: `(K) -> carry`
     step: `(params, carry, output [K], label [C]) -> (carry, cotangent [K])`
+    many: `(params, carry, outputs [T, K], labels [T, C]) -> (carry, cotangents
+      [T, K])`, the same as T steps in turn, where a predictor has a form that is faster
     """
 
     init: Callable[[jax.Array, int, int], Any]
     carry: Callable[[int], Any]
     step: Callable[[Any, Any, jax.Array, jax.Array], tuple[Any, jax.Array]]
+    many: Callable[[Any, Any, jax.Array, jax.Array], tuple[Any, jax.Array]] | None = (
+        None
+    )
 
 
 def _zero_dense(width: int, inputs: int) -> dict[str, jax.Array]:
@@ -51,14 +56,23 @@ def make_lstm_predictor() -> Predictor:
         carry, hidden = cell.apply(params["core"], carry, given)
         return carry, _apply_dense(params["last"], hidden)
 
-    return Predictor(init, lambda width: leaves.make_lstm(width).carry(), step)
+    def many(params: Any, carry: Any, outputs: jax.Array, labels: jax.Array) -> tuple:
+        cell = leaves.make_lstm(outputs.shape[-1])
+        given = jnp.concatenate([outputs, labels], axis=-1)
+        carry, hidden = cell.unroll(params["core"], carry, given)
+        return carry, jax.vmap(lambda h: _apply_dense(params["last"], h))(hidden)
+
+    return Predictor(init, lambda width: leaves.make_lstm(width).carry(), step, many)
 
 
 def _stateless(init: Callable, predict: Callable) -> Predictor:
     def step(params: Any, carry: tuple, output: jax.Array, label: jax.Array) -> tuple:
         return carry, predict(params, output, label)
 
-    return Predictor(init, lambda width: (), step)
+    def many(params: Any, carry: tuple, outputs: Any, labels: Any) -> tuple:
+        return carry, jax.vmap(predict, (None, 0, 0))(params, outputs, labels)
+
+    return Predictor(init, lambda width: (), step, many)
 
 
 def make_linear_predictor() -> Predictor:
@@ -161,6 +175,8 @@ def predict(
     """(final carries, ĝ `[T, K]`) for recorded outputs `[T, K]` and labels `[T, C]`."""
 
     def one(params: Any, carry: Any, outputs: jax.Array) -> tuple:
+        if predictor.many is not None:
+            return predictor.many(params, carry, outputs, labels)
         return jax.lax.scan(
             lambda c, given: predictor.step(params, c, *given), carry, (outputs, labels)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 
 from nmn_jax import cell as cell_lib
 from nmn_jax.feedback import plumbing, predictors
-from nmn_jax.types import Inputs, NMNState, PerController, Trace
+from nmn_jax.types import CONTROLLERS, Inputs, NMNState, PerController, Trace
 
 
 class Cue(NamedTuple):
@@ -41,10 +42,29 @@ class CotangentSource(NamedTuple):
 
     init: `() -> carries`
     step: `(carries, Seen) -> (carries, PerController [K])`
+    each: of every controller `(carry, output [K], Cue) -> (carry, cotangent [K])`,
+      where what a controller hears depends on its own output alone; None where not
     """
 
     init: Callable[[], Any]
     step: Callable[[Any, Seen], tuple[Any, PerController]]
+    each: PerController | None = None
+
+
+def _from_outputs(init: Callable[[], Any], each: PerController) -> CotangentSource:
+    """A source that asks controller by controller."""
+
+    def step(carries: PerController, seen: Seen) -> tuple[PerController, PerController]:
+        told = [
+            hear(carry, output, seen.cue)
+            for hear, carry, output in zip(
+                each, carries, seen.trace.outputs, strict=True
+            )
+        ]
+        after, cotangents = zip(*told, strict=True)
+        return PerController(*after), PerController(*cotangents)
+
+    return CotangentSource(init, step, each)
 
 
 def predicted_source(
@@ -63,25 +83,30 @@ def predicted_source(
     predictor.
     """
 
-    def step(carries: PerController, seen: Seen) -> tuple[PerController, PerController]:
-        results = [
-            predictor.step(p, c, h, seen.cue.target)
-            for p, c, h in zip(params, carries, order(seen.trace.outputs), strict=True)
-        ]
-        return PerController(*(r[0] for r in results)), PerController(
-            *(r[1] for r in results)
-        )
+    def hear(params: Any, carry: Any, output: jax.Array, cue: Cue) -> tuple:
+        return predictor.step(params, carry, order(output), cue.target)
 
-    return CotangentSource(lambda: predictors.carries(predictor, width), step)
+    return _from_outputs(
+        lambda: predictors.carries(predictor, width),
+        PerController(*(functools.partial(hear, each) for each in params)),
+    )
 
 
-def _stateless(find: Callable[[Seen], PerController]) -> CotangentSource:
-    return CotangentSource(lambda: (), lambda carries, seen: (carries, find(seen)))
+def _without_memory(find: Callable[[str, jax.Array, Cue], jax.Array]) -> Any:
+    """A source without carries, `(controller, output [K], Cue) -> cotangent [K]`."""
+
+    def hear(name: str, carry: tuple, output: jax.Array, cue: Cue) -> tuple:
+        return carry, find(name, output, cue)
+
+    return _from_outputs(
+        lambda: PerController((), (), ()),
+        PerController(*(functools.partial(hear, each) for each in CONTROLLERS)),
+    )
 
 
 def zero_source() -> CotangentSource:
     """The control that says nothing: ĝ = 0."""
-    return _stateless(lambda seen: jax.tree.map(jnp.zeros_like, seen.trace.outputs))
+    return _without_memory(lambda name, output, cue: jnp.zeros_like(output))
 
 
 def step_oracle_source(
@@ -107,7 +132,7 @@ def step_oracle_source(
         zeros = jax.tree.map(jnp.zeros_like, seen.trace.outputs)
         return jax.tree.map(jnp.divide, plumbing.gradient(loss, zeros)[2], units)
 
-    return _stateless(find)
+    return CotangentSource(lambda: (), lambda carries, seen: (carries, find(seen)))
 
 
 def truth_source() -> CotangentSource:
@@ -117,9 +142,9 @@ def truth_source() -> CotangentSource:
       ValueError: when a step is told no truth.
     """
 
-    def find(seen: Seen) -> PerController:
-        if seen.cue.truth is None:
+    def find(name: str, output: jax.Array, cue: Cue) -> jax.Array:
+        if cue.truth is None:
             raise ValueError("the source of true cotangents was told none")
-        return seen.cue.truth
+        return getattr(cue.truth, name)
 
-    return _stateless(find)
+    return _without_memory(find)

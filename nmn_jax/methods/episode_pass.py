@@ -17,7 +17,7 @@ from nmn_jax.feedback.sources import Cue
 from nmn_jax.model import EpisodeRun, Model, ModelParams
 from nmn_jax.tasks import episodes
 from nmn_jax.tasks.base import Batch, Context, Loss
-from nmn_jax.types import Inputs, PerController, Stages
+from nmn_jax.types import Inputs, PerController, Stages, Trace
 
 
 class Design(NamedTuple):
@@ -61,6 +61,7 @@ def make_pass(design: Design, state: Any, batch: Batch, phase: str) -> Pass:
         functools.partial(_predict, design, batch),
         functools.partial(_replay, design.model),
         jnp.concatenate([shown, batch.answers], axis=1),
+        whole=True,
     )
 
 
@@ -232,9 +233,14 @@ def _predict(
 
 
 def _replay(model: Model, run: EpisodeRun, controllers: PerController) -> Stages:
-    """Outputs of the controllers alone, on what the whole batch gave them."""
-    return jax.vmap(
-        lambda support, query: model_lib.replay_episode(
-            model, controllers, support, query
-        )
-    )(run.support.trace, run.query)
+    """Outputs of the controllers alone, on what the whole batch gave them.
+
+    Nobody sees what a query would write, so nothing is replayed there.
+    """
+
+    def one(support: Trace, query: Trace) -> Stages:
+        outputs = model_lib.replay_episode(model, controllers, support, query)
+        unseen = jnp.zeros_like(outputs.query.write)
+        return outputs._replace(query=outputs.query._replace(write=unseen))
+
+    return jax.vmap(one)(run.support.trace, run.query)

@@ -6,9 +6,10 @@ import dataclasses
 
 from nmn_jax import types
 from nmn_jax.controllers import COMPOSE, CONTROLLERS, LABEL_INPUTS
+from nmn_jax.feedback.adapting import ORDERS, STEP_SIZES
 from nmn_jax.feedback.bootstrap import CARRIES, TARGETS
 from nmn_jax.feedback.controls import CONTROLS
-from nmn_jax.feedback.fast import ORDERS, STEP_SIZES, WRITERS
+from nmn_jax.feedback.fast import WRITERS
 from nmn_jax.feedback.inner_loop import KEEPS
 from nmn_jax.feedback.plumbing import RULES
 from nmn_jax.feedback.predictors import PREDICTORS

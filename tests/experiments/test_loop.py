@@ -74,6 +74,15 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     assert (float(outcome.state), outcome.step) == (12, 12)
 
 
+def test_whether_steps_are_left_is_read_off_the_checkpoints(tmp_path):
+    assert loop.left(PLAN, tmp_path / "absent")
+    train(tmp_path, PLAN._replace(minutes=1e-9))
+    assert loop.left(PLAN, tmp_path)
+    train(tmp_path)
+    assert not loop.left(PLAN, tmp_path)
+    assert loop.left(PLAN._replace(steps=13), tmp_path)
+
+
 def test_out_of_time_it_still_validates(tmp_path):
     outcome = train(tmp_path, PLAN._replace(minutes=1e-9))
     assert outcome.step == 0

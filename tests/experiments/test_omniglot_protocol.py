@@ -93,6 +93,7 @@ def telltale(monkeypatch) -> None:
     entry = Entry(make_telltale, "episodes", ())
     monkeypatch.setitem(table.METHODS, "telltale", entry)
     monkeypatch.setattr(sources, "load", lambda data: POOLS)
+    monkeypatch.setattr(sources, "expected", lambda data: None)
 
 
 @pytest.fixture

@@ -158,8 +158,24 @@ def test_folders_that_cannot_be_written_into_are_told_before_training(
 
     monkeypatch.setattr(command, "train", refuse)
     monkeypatch.setattr(sources, "load", lambda data: shapes(200, 40, 30))
+    monkeypatch.setattr(sources, "expected", lambda data: None)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"--workdir=.*/file: this is a file"):
         command.main(RUN, tmp_path / "file", "")
     with pytest.raises(ValueError, match=r"--results=.*/file: this is a file"):
         command.main(RUN, tmp_path / "run", str(tmp_path / "file"))
+
+
+def test_what_is_expected_before_reading_is_what_is_read(data_dir):
+    for split in (None, "official"):
+        data = records.Data(split=split)
+        train = sources.load(data).train
+        expected = sources.expected(data)
+        assert (expected.shape, expected.dtype) == (train.shape, train.dtype)
+    assert sources.expected(records.Data("glyphs")) is None
+
+
+def test_missing_data_are_told_before_anything_is_compiled(monkeypatch, tmp_path):
+    monkeypatch.setenv("NMN_DATA_DIR", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="images_background.zip"):
+        sources.expected(records.Data())

@@ -183,8 +183,8 @@ def test_interrupted_in_mid_stream_it_ends_the_same(tmp_path, monkeypatch):
     whole = job.main(RUN, tmp_path / "whole", "")
     made = protocol.make_step
 
-    def breaking(bench, pools):
-        step = made(bench, pools)
+    def breaking(bench, pools, ahead):
+        step = made(bench, pools, ahead)
 
         def broken(state):
             if int(state.method.step) == 7:

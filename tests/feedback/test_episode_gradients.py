@@ -13,7 +13,7 @@ from tiny import float64
 
 from nmn_jax import losses
 from nmn_jax import model as model_lib
-from nmn_jax.feedback import plumbing
+from nmn_jax.feedback import pipeline, plumbing
 from nmn_jax.feedback.controls import CONTROLS
 from nmn_jax.feedback.pipeline import Guidance
 from nmn_jax.feedback.sg import SGParams
@@ -126,3 +126,24 @@ def test_every_gradient_of_a_step_is_a_finite_difference():
     expected = tiny.finite_differences(loss, state.network.params)
     chex.assert_trees_all_close(found.network, expected, rtol=1e-6, atol=1e-9)
     assert all(np.any(leaf) for leaf in jax.tree.leaves(found.network))
+
+
+@pytest.mark.parametrize("rule", ["add", "mix", "replace"])
+@pytest.mark.parametrize("warmup", [0, 1])
+@float64
+def test_both_cotangents_pulled_back_at_once_are_each_pulled_back(rule, warmup):
+    """LSTMs beside skips, so that cotangents travel along the recurrent state too."""
+    model = tiny_model.make_model("skip_lstm", label_input="write", presentations=2)
+    sg = tiny_model.make_sg("lstm", rule=rule, weight=0.3, warmup=warmup)
+    design = tiny_model.make_design(model, sg)
+    state = tiny_model.method_state(3, tiny_model.make_method(design), model)
+
+    def found(whole):
+        way = episode_pass.make_pass(design, state, tiny_model.make_batch(2), "train")
+        assert way.whole
+        way = way._replace(whole=whole)
+        return pipeline.two_speeds(sg, state, way).network.cell.controllers
+
+    at_once, each = tiny.jit(lambda: (found(True), found(False)))()
+    chex.assert_trees_all_close(at_once, each, rtol=1e-10, atol=1e-12)
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(at_once))

@@ -132,7 +132,7 @@ def test_zero_source_says_nothing():
     seen = first_step(make_case())
     source = sources.zero_source()
     carries, found = source.step(source.init(), seen)
-    assert carries == ()
+    assert carries == source.init()
     chex.assert_trees_all_equal(found, tiny.blank(seen.trace.outputs))
 
 
