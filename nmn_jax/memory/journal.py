@@ -91,7 +91,7 @@ def write(
     """The row that changes and no other, and the step's entry."""
     reader, rule, settle = design
     choice = rule.choose(state.rows, state.usage, update)
-    old, kept = state.rows[choice.slot], reader.keep(state.rows, reading)
+    old, kept = _row(state.rows, choice.slot), reader.keep(state.rows, reading)
     before, old, kept, update = _in_order((state.rows, old, kept, update))
     rows = before.at[choice.slot].set(_moved(choice, old, update))
     usage = (rule.decay * state.usage).at[choice.slot].add(choice.share)
@@ -112,6 +112,12 @@ def _in_order(tree: Any) -> Any:
     the compiler copies all rows at every step.
     """
     return jax.lax.optimization_barrier(tree)
+
+
+def _row(rows: jax.Array, slot: jax.Array) -> jax.Array:
+    """One row, taken once: of a slice the compiler makes one in every use of it, some
+    of them after the row has changed; a gather of two it keeps."""
+    return rows[jnp.stack([slot, slot])][0]
 
 
 def _restore(held: Any, entry: Entry) -> Any:
@@ -139,7 +145,7 @@ def _write_again(
 def _changed(design: Design, cotangent: Any, entry: Entry) -> Changed:
     reader, rule, _ = design
     counted = reader.gather(entry.kept, cotangent.usage) if rule.reads else None
-    return _in_order(Changed(cotangent.rows[entry.choice.slot], counted))
+    return _in_order(Changed(_row(cotangent.rows, entry.choice.slot), counted))
 
 
 def _before(design: Design, cotangent: Any, changed: Changed, back: tuple) -> Any:
