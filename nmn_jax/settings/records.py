@@ -274,7 +274,7 @@ class Settings(Checked):
                 f"adapt.source={self.adapt.source!r} with sg.use='off': nothing "
                 "predicts gradients; choose source 'true', or another sg.use"
             )
-        slot_checks.check_gradients(self.model.gradients, self.sg.use)
+        slot_checks.check_gradients(self.model.gradients, self.sg)
 
 
 RECORDS = ("model", "sg", "optim", "adapt", "stream", "replay", "maml", "maml_plus")

@@ -48,11 +48,14 @@ def check_reads(settings: Any) -> None:
         )
 
 
-def check_gradients(gradients: str, use: str) -> None:
-    """Raises ValueError for gradients that the scan of a fast path does not keep."""
-    if use in ("fast", "both") and gradients not in SCANS:
+def check_gradients(gradients: str, sg: Any) -> None:
+    """Raises ValueError for gradients that the scan of a fast path does not keep: one
+    that writes or asks with the weights of the moment runs step by step."""
+    together = sg.writer == "fast" or "input" in sg.controllers
+    if sg.use in ("fast", "both") and together and gradients not in SCANS:
         raise ValueError(
-            f"model.gradients={gradients!r} with sg.use={use!r}: has no effect, the "
+            f"model.gradients={gradients!r} with sg.use={sg.use!r}: has no effect, the "
             "fast path adapts in a scan of its own; choose one of "
-            f"{', '.join(SCANS)}, or sg.use 'off' or 'decoupled'"
+            f"{', '.join(SCANS)}, or sg.writer 'slow' with sg.controllers that do not "
+            "include 'input', or sg.use 'off' or 'decoupled'"
         )

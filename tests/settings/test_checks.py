@@ -204,6 +204,8 @@ def test_fields_that_fit_one_another_are_accepted():
         key_width=32, compose="query_mem", write_rule="same_value", width=64
     )
     records.ModelSettings(**ONE, reads=10, search="signs", gradients="journal")
-    records.ModelSettings(gradients="recompute")
+    kept = records.ModelSettings(gradients="recompute")
+    slow = records.SGSettings(use="fast", writer="slow", controllers=("output",))
+    records.Settings(model=kept, sg=slow)
     sg = records.SGSettings(use="fast", control="shuffled")
     records.Settings(sg=sg, adapt=records.AdaptSettings(source="sg"))
