@@ -104,6 +104,20 @@ def make_write_kernel(key_width: int) -> Kernel:
     return kernel
 
 
+def make_random_write_kernel(key_width: int) -> Kernel:
+    """As `make_write_kernel`, but a random map of the key part: nothing is found."""
+    matched = make_write_kernel(key_width)
+
+    def kernel(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        width = shape[1]
+        keys, _ = _halves(key_width, shape)
+        mixed = keys @ random_kernel(key, (width, width)) @ keys
+        mixed *= jnp.sqrt(width / key_width)  # of the scale of its input
+        return jnp.concatenate([mixed, matched(key, shape)[width:]])[: shape[0]]
+
+    return kernel
+
+
 def make_decoder_kernel(key_width: int) -> Callable[..., jax.Array]:
     """Logits read the numbers where `make_write_kernel` put the label, and no others.
 
@@ -153,6 +167,29 @@ def make_stateless(width: int, *, kernel: Kernel = identity_kernel) -> Controlle
     return _beside_skip("dense", inner, width, kernel)
 
 
+def make_normalised(width: int, *, kernel: Kernel = identity_kernel) -> Controller:
+    """h = RMSNorm(x W + g ⊙ tanh(x V + b)): as `make_stateless`, of root mean square 1.
+
+    Where what is recalled may be written again, a gain above one would let a memory
+    grow without bound over a stream that has no end.
+    """
+    inner = make_stateless(width, kernel=kernel)
+
+    def bounded(outputs: jax.Array) -> jax.Array:
+        square = jnp.mean(outputs**2, axis=-1, keepdims=True)
+        return outputs / jnp.sqrt(square + 1e-6)
+
+    def step(params: dict[str, Any], carry: tuple, inputs: jax.Array) -> tuple:
+        carry, output = inner.step(params, carry, inputs)
+        return carry, bounded(output)
+
+    def many(params: dict[str, Any], carry: tuple, inputs: jax.Array) -> tuple:
+        carry, outputs = unroll(inner, params, carry, inputs)
+        return carry, bounded(outputs)
+
+    return Controller(inner.init, inner.carry, step, width, many)
+
+
 def _beside_skip(
     name: str, inner: leaves.Recurrent, width: int, kernel: Kernel
 ) -> Controller:
@@ -186,6 +223,7 @@ CONTROLLERS: dict[str, Callable[[int, Kernel], Controller]] = {
     "lstm": lambda width, kernel: make_lstm(width),
     "skip_lstm": lambda width, kernel: make_skip_lstm(width, kernel=kernel),
     "stateless": lambda width, kernel: make_stateless(width, kernel=kernel),
+    "normalised": lambda width, kernel: make_normalised(width, kernel=kernel),
 }
 
 

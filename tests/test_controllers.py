@@ -208,10 +208,36 @@ def test_a_linear_tensor_enters_the_output_and_nothing_else(kind):
     controller = make(kind)
     params, inputs = drawn(1, controller.init, 5), normal(2, 5)
     before = controller.step(params, controller.carry(), inputs)
-    assert set(controller.linear) == {"skip"} & set(params)
+    linear = set() if kind == "normalised" else {"skip"} & set(params)
+    assert set(controller.linear) == linear
     for name in controller.linear:
         change = normal(3, *params[name].shape)
         moved = {**params, name: params[name] + change}
         after = controller.step(moved, controller.carry(), inputs)
         chex.assert_trees_all_equal(after[0], before[0])
         np.testing.assert_allclose(after[1] - before[1], inputs @ change, rtol=1e-10)
+
+
+@float64
+def test_a_normalised_controller_keeps_directions_and_one_size():
+    plain, bounded = make("stateless"), make("normalised")
+    params = drawn(1, plain.init, 3)
+    for size in (0.1, 1.0, 1e4):
+        _, output = plain.step(params, (), jnp.full((3,), size))
+        _, found = bounded.step(params, (), jnp.full((3,), size))
+        expected = output / jnp.sqrt(jnp.mean(output**2) + 1e-6)
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+        assert float(jnp.mean(found**2)) <= 1
+
+
+def test_a_random_write_kernel_mixes_keys_and_keeps_labels(key):
+    width, keys = 8, 5
+    kernel = controllers.make_random_write_kernel(keys)(key, (width + 2, width))
+    matched = controllers.make_write_kernel(keys)(key, (width + 2, width))
+    np.testing.assert_array_equal(kernel[width:], matched[width:])
+    np.testing.assert_array_equal(kernel[:width, keys:], 0.0)
+    np.testing.assert_array_equal(kernel[keys:width], 0.0)
+    assert jnp.all(kernel[:keys, :keys] != 0)
+    wide = controllers.make_random_write_kernel(80)(key, (100, 100))
+    outputs = normal(1, 50, 100) @ wide
+    assert float(jnp.std(outputs[:, :80])) == pytest.approx(1, rel=0.1)

@@ -78,6 +78,11 @@ def blank(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
 
 
+def first(tree: Any) -> Any:
+    """The first of everything along the leading axis."""
+    return jax.tree.map(lambda leaf: leaf[0], tree)
+
+
 def drawn(seed: int, init: Any, *args: Any, scale: float = 0.4, **kwargs: Any) -> Any:
     """Normal numbers in the shape of what `init(key, ...)` returns."""
     make = functools.partial(init, **kwargs)

@@ -19,7 +19,7 @@ from nmn_jax.feedback import sg as sg_lib
 from nmn_jax.methods import episode_pass, nmn, nmn_stream
 from nmn_jax.methods.base import Method
 from nmn_jax.methods.episode_pass import Design
-from nmn_jax.methods.stream_pass import StreamDesign
+from nmn_jax.methods.stream_window import StreamDesign
 from nmn_jax.nets import encoder, leaves
 from nmn_jax.tasks.base import Batch, Context, Spec, StreamBatch, Task
 from nmn_jax.types import PerController
@@ -138,6 +138,7 @@ def drawn_state(method: Method) -> Any:
     """A stream's state nowhere near its start, zero-initialised layers included."""
     shapes = jax.eval_shape(method.init, jax.random.key(0))
     state = filled(0, shapes)
+    state = state._replace(starts=jnp.zeros_like(state.starts))
     return state._replace(scale=blank(shapes.scale), step=jnp.zeros((), jnp.int32))
 
 

@@ -1,5 +1,6 @@
 """What crosses the cut between two windows of a stream: state onwards, and, with a
-predictor, the cotangent of the future backwards (decoupled neural interfaces)."""
+predictor, the cotangent of the future backwards, at the last update alone or, by
+`feedback.future`, at the whole state (decoupled neural interfaces)."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ import jax.numpy as jnp
 from nmn_jax.feedback import plumbing
 from nmn_jax.types import NMNState
 
-# What predictors regress on, see `methods.nmn_stream`.
-TARGETS = ("step", "window", "bootstrap")
+# What reaches a window, and what predictors regress on; see `methods.nmn_stream`.
+TARGETS = ("step", "window", "bootstrap_update", "bootstrap")
 
 # What a window starts from, given the fresh state and the one the last reached.
 CARRIES: dict[str, Callable[[NMNState, NMNState], NMNState]] = {

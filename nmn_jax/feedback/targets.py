@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,18 +20,20 @@ def regression_loss(predicted: PerController, true: PerController) -> PerControl
 
 
 class Scale(NamedTuple):
-    """Running mean square of the true cotangents, one number per controller."""
+    """Running mean square of the true cotangents, one number per controller (or per
+    group of a carried state)."""
 
-    mean_square: PerController
+    mean_square: Any
     total: jax.Array
 
 
-def init_scale() -> Scale:
-    """Nothing seen yet."""
-    return Scale(PerController(*(jnp.zeros(()) for _ in range(3))), jnp.zeros(()))
+def init_scale(like: Any = None) -> Scale:
+    """Nothing seen yet; a number for every leaf of `like`, or for every controller."""
+    like = PerController(0, 0, 0) if like is None else like
+    return Scale(jax.tree.map(lambda leaf: jnp.zeros(()), like), jnp.zeros(()))
 
 
-def update_scale(scale: Scale, true: PerController, *, decay: float = 0.99) -> Scale:
+def update_scale(scale: Scale, true: Any, *, decay: float = 0.99) -> Scale:
     """Exponential mean of the squared entries of g, `[..., K]` per controller."""
     seen = jax.tree.map(
         lambda m, t: decay * m + (1 - decay) * jnp.mean(t**2), scale.mean_square, true
@@ -39,12 +41,12 @@ def update_scale(scale: Scale, true: PerController, *, decay: float = 0.99) -> S
     return Scale(seen, decay * scale.total + (1 - decay))
 
 
-def no_scale(scale: Scale) -> PerController:
+def no_scale(scale: Scale) -> Any:
     """Predict cotangents as they are (the paper)."""
     return jax.tree.map(jnp.ones_like, scale.mean_square)
 
 
-def rms_scale(scale: Scale) -> PerController:
+def rms_scale(scale: Scale) -> Any:
     """Root mean square of g so far, bias-corrected; predict g / rms, inject ĝ · rms.
 
     One as long as nothing was seen; a controller whose cotangents are exactly zero
@@ -59,7 +61,7 @@ def rms_scale(scale: Scale) -> PerController:
     return jax.tree.map(one, scale.mean_square)
 
 
-SCALES: dict[str, Callable[[Scale], PerController]] = {
+SCALES: dict[str, Callable[[Scale], Any]] = {
     "none": no_scale,
     "rms": rms_scale,
 }

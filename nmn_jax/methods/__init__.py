@@ -2,12 +2,14 @@
 
 from nmn_jax.methods import base as base
 from nmn_jax.methods import cnn as cnn
+from nmn_jax.methods import lstm_stream as lstm_stream
 from nmn_jax.methods import maml as maml
 from nmn_jax.methods import maml_plus as maml_plus
 from nmn_jax.methods import nmn as nmn
 from nmn_jax.methods import nmn_stream as nmn_stream
 from nmn_jax.methods import prototype as prototype
 from nmn_jax.methods import replay as replay
+from nmn_jax.methods import streams as streams
 from nmn_jax.methods import table as table
 from nmn_jax.methods.base import Answer as Answer
 from nmn_jax.methods.base import Entry as Entry

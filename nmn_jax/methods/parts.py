@@ -60,12 +60,14 @@ def mean_scores(
 
 def columns(settings: Settings) -> dict[str, str]:
     """How tables name a neural memory network."""
-    return {
+    named = {
         "method": f"nmn {settings.preset}",
         "synthetic gradients": sg_name(settings),
         "label input": settings.model.label_input,
         "norm": settings.model.norm,
     }
+    frozen = settings.optim.frozen
+    return {**named, "frozen": ", ".join(frozen)} if frozen else named
 
 
 def sg_name(settings: Settings) -> str:

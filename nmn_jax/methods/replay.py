@@ -117,7 +117,8 @@ def _step(
     buffer = remember(state.buffer, window)
     recalled = recall(buffer, jax.random.fold_in(state.key, state.step), count)
     joined = StreamBatch(
-        *(jnp.concatenate(pair) for pair in zip(recalled, window, strict=True))
+        jnp.concatenate([recalled.inputs, window.inputs]),
+        jnp.concatenate([recalled.targets, window.targets]),
     )
     after, metrics = method.step(state.inner, joined)
     return ReplayState(after, buffer, state.key, state.step + 1), metrics
@@ -127,9 +128,10 @@ def around(entry: Entry) -> Entry:
     """The line of a method of a stream, with replay beside it."""
 
     def make(settings: Settings, task: Task, *, steps: int) -> Method:
-        inner = entry.make(settings, task, steps=steps)
-        return with_replay(
-            inner, task.spec, count=settings.replay.count, kept=settings.replay.kept
-        )
+        count = settings.replay.count
+        longer = task.spec.window and task.spec.window + count
+        shown = task._replace(spec=task.spec._replace(window=longer))
+        inner = entry.make(settings, shown, steps=steps)
+        return with_replay(inner, task.spec, count=count, kept=settings.replay.kept)
 
     return entry._replace(make=make, uses=(*entry.uses, "replay"))

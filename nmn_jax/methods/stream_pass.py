@@ -1,4 +1,4 @@
-"""A window of a stream on its way through a neural memory network, and its pass."""
+"""What the pipeline has to know of a window of B streams."""
 
 from __future__ import annotations
 
@@ -9,136 +9,110 @@ import jax
 import jax.numpy as jnp
 
 from nmn_jax import cell as cell_lib
-from nmn_jax import model as model_lib
-from nmn_jax.feedback import bootstrap, plumbing, predictors
+from nmn_jax.feedback import bootstrap, carried, plumbing, predictors
 from nmn_jax.feedback import fast as fast_lib
+from nmn_jax.feedback import future as future_lib
 from nmn_jax.feedback import sg as sg_lib
-from nmn_jax.feedback.pipeline import Guidance, Layout, Pass
+from nmn_jax.feedback.future import Cut, FutureState
+from nmn_jax.feedback.pipeline import Layout, Pass
 from nmn_jax.feedback.sources import Cue
-from nmn_jax.model import Model, ModelParams
-from nmn_jax.tasks.base import Loss, StreamBatch
+from nmn_jax.methods import stream_window, streams
+from nmn_jax.methods.stream_window import Encoded, StreamDesign, begin, encode
+from nmn_jax.methods.streams import Beyond
+from nmn_jax.tasks.base import StreamBatch
 from nmn_jax.types import Inputs, NMNState, PerController, Trace
 
 
-class StreamDesign(NamedTuple):
-    """What a neural memory network on a stream is made of.
-
-    target: what predictors regress on, see `nmn_stream.make_method`
-    carry: what survives a cut, see `bootstrap.CARRIES`
-    """
-
-    model: Model
-    sg: sg_lib.SG
-    loss: Loss
-    target: str
-    carry: str
-
-
 class Ran(NamedTuple):
-    """One window: answers `[T, C]`, the trace, the state it ends in, and by how much
-    the fast weights differ from the slow ones there (None without a fast path)."""
+    """One window: answers `[B, T, C]`, the trace, the states it ends in, by how much
+    the fast weights differ from the slow ones there (None without a fast path), and
+    what it was told of its future (None unless that is predicted)."""
 
     outputs: jax.Array
     trace: Trace
     final: NMNState
     fast: Any
+    beyond: Beyond | None = None
 
 
 def make_pass(design: StreamDesign, state: Any, batch: StreamBatch) -> Pass:
     """What the pipeline has to know of a window."""
-    count = PerController(*([float(len(batch.targets))] * 3))
-    layout = Layout(
-        _with_episode_axis, _without_episode_axis, count, lambda probes: probes
-    )
+    count = PerController(*([float(batch.targets[..., 0].size)] * 3))
+    layout = Layout(plumbing.through, plumbing.through, count, plumbing.through)
     true = {"step": functools.partial(_step_cotangents, design, (state, batch))}
     return Pass(
         functools.partial(encode, design, state, batch.inputs),
         functools.partial(_forward, design, state, batch),
-        cell_lib.zero_probes(
-            design.model.cell, len(batch.targets), batch.targets.dtype
-        ),
+        stream_window.blank(design, batch),
         layout,
         lambda run: run.trace.outputs,
         functools.partial(_predict, design, batch),
         functools.partial(_replay, design, state),
-        batch.targets[None],
-        true.get(design.target, lambda features, back: back.cotangents),
+        batch.targets,
+        true.get(design.target, lambda encoded, back: back.cotangents),
     )
-
-
-def _with_episode_axis(probes: PerController) -> PerController:
-    return jax.tree.map(lambda leaf: leaf[None], probes)
-
-
-def _without_episode_axis(probes: PerController) -> PerController:
-    return jax.tree.map(lambda leaf: leaf[0], probes)
-
-
-def encode(
-    design: StreamDesign, state: Any, inputs: jax.Array, encoder: Any
-) -> tuple[jax.Array, Any]:
-    """Features `[T, D]` of a window in training: one episode without queries."""
-    features, stats = design.model.encoder.apply(
-        encoder, state.stats, inputs[None], supports=len(inputs), phase="train"
-    )
-    return features[0], stats
-
-
-def begin(design: StreamDesign, params: ModelParams, state: Any) -> NMNState:
-    """The state a window starts from.
-
-    Gradients: what an earlier window left is a constant; a fresh start is not, so the
-    initial memory learns wherever windows begin with it.
-    """
-    fresh = design.model.cell.initial_state(params.cell)
-    return bootstrap.CARRIES[design.carry](fresh, plumbing.stop(state.carried))
 
 
 def _forward(
     design: StreamDesign, state: Any, batch: StreamBatch, *given: Any
 ) -> tuple[jax.Array, Ran]:
     """The window's mean loss, with the future's share if asked for; for `(guidance,
-    params, features, probes)`."""
-    guidance, params, features, probes = given
-    ran = _run(design, state, batch, (guidance, params, features, probes))
-    loss = jnp.mean(jax.vmap(design.loss)(ran.outputs, batch.targets))
-    future = jnp.zeros_like(loss)
-    if design.target == "bootstrap":
-        predicted = _future(design, state, ran, batch)
-        update = ran.trace.outputs.write[-1]
-        future = bootstrap.bootstrap(update, predicted) / len(batch.targets)
+    params, Encoded, probes)`."""
+    guidance, params, encoded, probes = given
+    cursor = streams.enter(state.cursor, encoded.entry)
+    inputs = stream_window.inputs_of(cursor, encoded.features, batch)
+    start = begin(design, params[0], cursor)
+    ran = _run(design, state, (guidance, *params), (start, inputs, probes))
+    loss = jnp.mean(streams.losses(design.loss, ran.outputs, batch))
+    future, ran = _share(design, state, batch, ran)
+    future = future / batch.targets[..., 0].size
     # The surrogate changes gradients only; the loss that is reported is the window's.
     return loss + future - plumbing.stop(future), ran
 
 
-def _run(design: StreamDesign, state: Any, batch: StreamBatch, given: tuple) -> Ran:
-    """The window from the carried state, adapting on the way by a fast path if any."""
-    guidance, (network, sg_params), features, probes = given
-    inputs = _inputs(state, features, batch)
-    start = begin(design, network, state)
+def _share(
+    design: StreamDesign, state: Any, batch: StreamBatch, ran: Ran
+) -> tuple[jax.Array, Ran]:
+    """The surrogate of the future's loss, and the window with what it was told."""
+    if design.target == "bootstrap_update":
+        update = ran.trace.outputs.write[:, -1]
+        return bootstrap.bootstrap(update, _future(design, state, ran, batch)), ran
+    if design.future is None:
+        return jnp.zeros(()), ran
+    trace = plumbing.stop(ran.trace)
+    learner: FutureState = state.future
+    history = jax.vmap(carried.follow)(learner.history, trace.weights, trace.writes)
+    cut = Cut(plumbing.stop(ran.final), history, batch.ends)
+    at = streams.onward(ran.final, batch)
+    run = stream_window.make_run(design, state)
+    told = streams.told_beyond(design.future, learner, cut, (run, at, batch))
+    return future_lib.surrogate(told.injected, at.state), ran._replace(beyond=told)
+
+
+def _run(design: StreamDesign, state: Any, who: tuple, given: tuple) -> Ran:
+    """The window, adapting on the way by a fast path if any."""
+    guidance, network, _ = who
     change = None
     if design.sg.fast is None:
-        final, trace = cell_lib.unroll(
-            design.model.cell, network.cell, start, inputs, probes=probes
-        )
+        final, trace = stream_window.unroll(design, network.cell, given)
     else:
-        final, trace, change = _run_fast(
-            design, state, (guidance, network, sg_params), (start, inputs, probes)
-        )
-    return Ran(model_lib.decode(design.model, network, trace), trace, final, change)
+        labels = guidance.control.targets(given[1].label)
 
+        def one(fast: Any, cue: Cue, *given: Any) -> tuple:
+            return _run_fast(design, (state.scale, fast), who, (cue, *given))
 
-def _inputs(state: Any, features: jax.Array, batch: StreamBatch) -> Inputs:
-    before = model_lib.previous(batch.targets, state.previous)
-    return Inputs(features, batch.targets, before)
+        cue = Cue(labels, guidance.truth)
+        final, trace, change = jax.vmap(one)(state.fast, cue, *given)
+    return Ran(stream_window.decode(design, network, trace), trace, final, change)
 
 
 def _run_fast(
-    design: StreamDesign, state: Any, who: tuple, given: tuple
+    design: StreamDesign, learned: tuple, who: tuple, given: tuple
 ) -> tuple[NMNState, Trace, PerController]:
-    """Final state, trace, and what was learned fast."""
+    """Of one stream: final state, trace, and what was learned fast."""
     guidance, network, sg_params = who
-    start, inputs, probes = given
+    cue, start, inputs, probes = given
+    scale, before = learned
     path, slow = design.sg.fast, network.cell.controllers
     assert path is not None
 
@@ -147,12 +121,11 @@ def _run_fast(
 
     adaptation = sg_lib.make_adaptation(
         design.sg, design.model.cell, sg_params, control=guidance.control,
-        oracle=sg_lib.StepOracle(step_loss, design.sg.scale(state.scale)),
+        oracle=sg_lib.StepOracle(step_loss, design.sg.scale(scale)),
     )  # fmt: skip
     begun = fast_lib.FastWeights(
-        fast_lib.apply_delta(path, slow, state.fast), adaptation.source.init()
+        fast_lib.apply_delta(path, slow, before), adaptation.source.init()
     )
-    cue = Cue(_targets(guidance, inputs.label), guidance.truth)
     final, weights, trace = fast_lib.unroll(
         adaptation, network.cell, start, inputs,
         cue=cue, weights=begun, probes=probes,
@@ -160,59 +133,58 @@ def _run_fast(
     return final, trace, fast_lib.delta(path, slow, weights)
 
 
-def _targets(guidance: Guidance, targets: jax.Array) -> jax.Array:
-    return guidance.control.targets(targets[None])[0]
-
-
 def _predict(
     design: StreamDesign, batch: StreamBatch, learned: PerController, outputs: Any
 ) -> PerController:
-    """ĝ `[1, T, K]` in normalised units at every recorded controller output."""
+    """ĝ `[B, T, K]` in normalised units at every recorded controller output."""
     predictor = design.sg.predictor
     start = predictors.carries(predictor, design.model.cell.width)
-    predicted = predictors.predict(
-        predictor, learned, outputs, batch.targets, start=start
-    )[1]
-    return _with_episode_axis(predicted)
+
+    def one(outputs: PerController, targets: jax.Array) -> PerController:
+        return predictors.predict(predictor, learned, outputs, targets, start=start)[1]
+
+    return jax.vmap(one)(outputs, batch.targets)
 
 
 def _future(
     design: StreamDesign, state: Any, ran: Ran, batch: StreamBatch
 ) -> jax.Array:
-    """ĝ `[K]` for the last update of a window, in the units of one example's loss."""
+    """ĝ `[B, K]` for the last update of a window, in the units of one step's loss."""
     outputs = plumbing.stop(ran.trace.outputs)
     predicted = _predict(design, batch, state.sg.params.predictors, outputs)
-    return predicted.write[0, -1] * design.sg.scale(state.scale).write
+    return predicted.write[:, -1] * design.sg.scale(state.scale).write
 
 
 def _replay(
     design: StreamDesign, state: Any, run: Ran, controllers: PerController
 ) -> PerController:
     """Outputs of the controllers alone, on what the window gave them."""
-    carries = begin(design, state.network.params, state).carries
-    cell = design.model.cell
-    return cell_lib.replay(cell, controllers, carries, run.trace.inputs)[1]
+    carries = begin(design, state.network.params, plumbing.stop(state.cursor)).carries
+
+    def one(carries: PerController, inputs: PerController) -> PerController:
+        return cell_lib.replay(design.model.cell, controllers, carries, inputs)[1]
+
+    return jax.vmap(one)(carries, run.trace.inputs)
 
 
 def _step_cotangents(
     design: StreamDesign,
     given: tuple[Any, StreamBatch],
-    features: jax.Array,
+    encoded: Encoded,
     back: plumbing.Backprop,
 ) -> PerController:
     """Of every step's own loss alone: the state is a constant between steps."""
     del back
     state, batch = given
-    params = state.network.params
-    start, inputs = begin(design, params, state), _inputs(state, features, batch)
+    params, cursor = state.network.params, plumbing.stop(state.cursor)
+    start = begin(design, params, cursor)
+    inputs: Inputs = stream_window.inputs_of(cursor, encoded.features, batch)
 
     def loss(probes: PerController) -> tuple[jax.Array, None]:
-        _, trace = cell_lib.unroll(
-            design.model.cell, params.cell, start, inputs, probes=probes,
-            between=plumbing.stop,
-        )  # fmt: skip
-        outputs = model_lib.decode(design.model, params, trace)
-        return jnp.mean(jax.vmap(design.loss)(outputs, batch.targets)), None
+        trace = stream_window.unroll(
+            design, params.cell, (start, inputs, probes), between=plumbing.stop
+        )[1]
+        outputs = stream_window.decode(design, params, trace)
+        return jnp.mean(streams.losses(design.loss, outputs, batch)), None
 
-    zeros = cell_lib.zero_probes(design.model.cell, len(features), features.dtype)
-    return plumbing.gradient(loss, zeros)[2]
+    return plumbing.gradient(loss, stream_window.blank(design, batch))[2]

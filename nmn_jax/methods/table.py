@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from nmn_jax.methods import cnn, maml, maml_plus, nmn, nmn_stream, prototype, replay
+from nmn_jax.methods import (
+    cnn,
+    lstm_stream,
+    maml,
+    maml_plus,
+    nmn,
+    nmn_stream,
+    prototype,
+    replay,
+)
 from nmn_jax.methods.base import Entry
 
 METHODS: dict[str, Entry] = {
@@ -12,6 +21,7 @@ METHODS: dict[str, Entry] = {
     "maml_plus": maml_plus.ENTRY,
     "nmn_stream": nmn_stream.ENTRY,
     "nmn_replay": replay.around(nmn_stream.ENTRY),
+    "lstm_stream": lstm_stream.ENTRY,
     "cnn": cnn.ENTRY,
     "cnn_replay": replay.around(cnn.ENTRY),
 }

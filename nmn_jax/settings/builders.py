@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from nmn_jax import cell as cell_lib
 from nmn_jax import controllers as controllers_lib
 from nmn_jax import memory as memory_lib
 from nmn_jax import model as model_lib
-from nmn_jax.feedback import controls, fast, predictors, targets
+from nmn_jax.feedback import (
+    controls,
+    fast,
+    future,
+    predictors,
+    state_predictors,
+    targets,
+)
 from nmn_jax.feedback import sg as sg_lib
 from nmn_jax.memory.addressing import SIMILARITIES, keyed
 from nmn_jax.memory.search import SEARCHES
@@ -23,6 +32,7 @@ from nmn_jax.settings.records import (
     ModelSettings,
     OptimSettings,
     SGSettings,
+    StreamSettings,
 )
 from nmn_jax.tasks.base import Spec
 from nmn_jax.types import Network, PerController
@@ -69,6 +79,8 @@ def make_cell(settings: ModelSettings) -> cell_lib.Cell:
             controllers_lib.make_output_kernel(settings.key_width),
             controllers_lib.make_write_kernel(settings.key_width),
         )
+    if settings.write_kernel == "random":
+        kernels = (*kernels[:2], _random_write_kernel(settings.key_width))
     return cell_lib.make_cell(
         PerController(*(factory(settings.width, kernel) for kernel in kernels)),
         make_memory(settings),
@@ -76,6 +88,12 @@ def make_cell(settings: ModelSettings) -> cell_lib.Cell:
         label_input=controllers_lib.LABEL_INPUTS[settings.label_input],
         unrolling=UNROLLINGS[settings.gradients],
     )
+
+
+def _random_write_kernel(key_width: int) -> controllers_lib.Kernel:
+    if key_width:
+        return controllers_lib.make_random_write_kernel(key_width)
+    return controllers_lib.random_kernel
 
 
 def make_encoder(
@@ -193,6 +211,20 @@ def _make_fast(settings: SGSettings) -> fast.FastPath:
     )
 
 
+def make_future(settings: StreamSettings) -> future.Future | None:
+    """What predicts the future of a stream's state, where that is the target."""
+    if settings.target != "bootstrap":
+        return None
+    return future.Future(
+        state_predictors.STATE_PREDICTORS[settings.predictor](),
+        control=settings.control,
+        weight=settings.weight,
+        trace=settings.trace,
+        windows=settings.horizon,
+        auxiliary=settings.auxiliary,
+    )
+
+
 def make_optimizer(
     settings: OptimSettings, lr: float, *, steps: int
 ) -> optax.GradientTransformation:
@@ -224,6 +256,22 @@ def scale_controllers(factor: float) -> optax.GradientTransformation:
     return optax.stateless(update)
 
 
+def freeze_controllers(names: Collection[str]) -> optax.GradientTransformation:
+    """No updates of the parameters of these controllers."""
+
+    def update(updates: Any, params: Any = None) -> Any:
+        del params
+        cell = updates.cell
+        still = {
+            name: jax.tree.map(jnp.zeros_like, getattr(cell.controllers, name))
+            for name in names
+        }
+        moved = cell._replace(controllers=cell.controllers._replace(**still))
+        return updates._replace(cell=moved)
+
+    return optax.stateless(update)
+
+
 def make_optimizers(
     optim: OptimSettings, *, steps: int
 ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
@@ -231,4 +279,6 @@ def make_optimizers(
     network = make_optimizer(optim, optim.lr, steps=steps)
     if optim.controller_factor != 1.0:
         network = optax.chain(network, scale_controllers(optim.controller_factor))
+    if optim.frozen:
+        network = optax.chain(network, freeze_controllers(optim.frozen))
     return network, make_optimizer(optim, optim.predictor_lr, steps=steps)

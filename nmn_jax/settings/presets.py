@@ -144,11 +144,13 @@ def resolve(
     result = override(settings, **{**given, "sg": {**given.get("sg", {}), "use": use}})
     for record, fields in given.items():
         for field, value in fields.items():
-            _check_effect(f"{record}.{field}", value, uses, use)
+            _check_effect(f"{record}.{field}", value, uses, result)
     return result
 
 
-def _check_effect(name: str, value: Any, uses: Collection[str], use: str) -> None:
+def _check_effect(
+    name: str, value: Any, uses: Collection[str], settings: Settings
+) -> None:
     """Raises ValueError where an explicit setting changes nothing."""
     if NEUTRAL.get(name) == value:
         return
@@ -157,7 +159,7 @@ def _check_effect(name: str, value: Any, uses: Collection[str], use: str) -> Non
             f"{name}={value!r} has no effect on this method; leave it out (what has: "
             f"{', '.join(uses) or 'nothing'})"
         )
-    needed = _uses_needed(name)
+    use, needed = settings.sg.use, _uses_needed(name, settings.stream.target)
     if needed and use not in needed:
         raise ValueError(
             f"{name}={value!r} has no effect with sg.use={use!r}; leave it out, or "
@@ -165,14 +167,19 @@ def _check_effect(name: str, value: Any, uses: Collection[str], use: str) -> Non
         )
 
 
-def _uses_needed(name: str) -> tuple[str, ...]:
-    """The uses of synthetic gradients with which a setting acts; none: with all."""
+def _uses_needed(name: str, target: str) -> tuple[str, ...]:
+    """The uses of synthetic gradients with which a setting acts; none: with all.
+
+    Args:
+      target: of the stream; `bootstrap` has predictors of its own.
+    """
     record, field = name.split(".")
     if record == "sg" and field in FAST:
         return ("fast", "both")
     if record == "sg" and field in SLOW:
         return ("decoupled", "both")
     silent = record == "sg" and field != "use"
-    if silent or name in ("optim.predictor_lr", "stream.target"):
+    shared = name in ("optim.predictor_lr", "stream.target") and target != "bootstrap"
+    if silent or shared:
         return ("decoupled", "fast", "both")
     return ()

@@ -7,7 +7,6 @@ import dataclasses
 from nmn_jax import types
 from nmn_jax.controllers import COMPOSE, CONTROLLERS, LABEL_INPUTS
 from nmn_jax.feedback.adapting import ORDERS, STEP_SIZES
-from nmn_jax.feedback.bootstrap import CARRIES, TARGETS
 from nmn_jax.feedback.controls import CONTROLS
 from nmn_jax.feedback.fast import WRITERS
 from nmn_jax.feedback.inner_loop import KEEPS
@@ -32,11 +31,13 @@ from nmn_jax.settings.checks import (
     whole,
 )
 from nmn_jax.settings.slot_checks import SAME_VALUE
+from nmn_jax.settings.stream_records import ReplaySettings, StreamSettings
 from nmn_jax.unrolling import UNROLLINGS
 
 # Where synthetic gradients act: in the slow update, in the fast path, or in both.
 USES = ("off", "decoupled", "fast", "both")
 SCHEDULES = ("constant", "cosine")
+WRITE_KERNELS = ("matched", "random")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,9 @@ class ModelSettings(Checked):
     slots, width: L and K of the memory
     key_width: leading numbers of a slot that are compared with the query; 0 is all
     controller, compose, label_input: see the tables of `nmn_jax.controllers`
+    write_kernel: whether the keys that the write controller stores begin `matched` to
+      what is asked for, so that the untrained network is a matching network, or not
+      (`random`)
     similarity, scale: how a slot is compared with the query, and the factor on it at
       the start
     write_rule: a name of `memory.WRITE_RULES`, or `same_value` where there is a key
@@ -63,6 +67,7 @@ class ModelSettings(Checked):
     controller: str = checked("lstm", choice(CONTROLLERS))
     compose: str = checked("mem_only", choice(COMPOSE))
     label_input: str = checked("none", choice(LABEL_INPUTS))
+    write_kernel: str = checked("matched", choice(WRITE_KERNELS))
     similarity: str = checked("dot", choice(SIMILARITIES))
     scale: float = checked(1.0, real(0, above=True))
     write_rule: str = checked("convex", choice((*WRITE_RULES, SAME_VALUE)))
@@ -89,6 +94,11 @@ class ModelSettings(Checked):
                 f"model.key_width={self.key_width} with compose='mem_only': the output "
                 "controller would read keys where it expects the query; choose compose "
                 "'query_mem' or 'query_mem_weights', or key_width=0"
+            )
+        if self.write_kernel == "random" and self.controller == "lstm":
+            raise ValueError(
+                "model.write_kernel='random' with model.controller='lstm' has no "
+                "effect: an LSTM has no kernel of its own; choose another controller"
             )
         if self.write_rule == SAME_VALUE and not self.key_width:
             raise ValueError(
@@ -150,6 +160,7 @@ class OptimSettings(Checked):
 
     controller_factor: multiplies the controllers' updates
     clip: bound on the global norm of the network's gradient; 0 is none
+    frozen: controllers whose parameters stay as they begin
     """
 
     where = "optim"
@@ -158,6 +169,7 @@ class OptimSettings(Checked):
     schedule: str = checked("constant", choice(SCHEDULES))
     clip: float = checked(0.0, real(0))
     controller_factor: float = checked(1.0, real(0))
+    frozen: tuple[str, ...] = checked((), each(choice(types.CONTROLLERS), least=0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,34 +194,6 @@ class AdaptSettings(Checked):
                 "adapt.source='sg' with adapt.params='decoder': synthetic gradients "
                 "move controllers only; choose other params or another source"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class StreamSettings(Checked):
-    """Windows of a stream.
-
-    target: what predictors regress on: the gradient of the same `step`'s loss, of the
-      `window`'s, or the latter with their own guess of the future (`bootstrap`)
-    carry: what survives the end of a window: all (`stream`), nothing (`episode`), or
-      the `memory` without the controllers' recurrent state
-    """
-
-    where = "stream"
-    target: str = checked("window", choice(TARGETS))
-    carry: str = checked("stream", choice(CARRIES))
-
-
-@dataclasses.dataclass(frozen=True)
-class ReplaySettings(Checked):
-    """Examples shown again.
-
-    count: examples recalled before those of every window
-    kept: examples kept of every class for that
-    """
-
-    where = "replay"
-    count: int = checked(10, whole(1, 1_000_000))
-    kept: int = checked(20, whole(1, 1_000_000))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Tasks: what is asked, and how an answer is judged."""
 
 from nmn_jax.tasks import base as base
+from nmn_jax.tasks import copying as copying
 from nmn_jax.tasks import episodes as episodes
+from nmn_jax.tasks import recall as recall
 from nmn_jax.tasks import streams as streams
 from nmn_jax.tasks.base import Batch as Batch
 from nmn_jax.tasks.base import Context as Context

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Bool, Float, Num
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 Score = Callable[[jax.Array, jax.Array], dict[str, jax.Array]]
@@ -34,25 +34,39 @@ class Batch(NamedTuple):
 
 
 class StreamBatch(NamedTuple):
-    """T consecutive examples of one stream."""
+    """T consecutive examples of one stream, or, with an axis in front, of B streams.
 
-    inputs: Num[Array, "steps ..."]
-    targets: Float[Array, "steps targets"]
+    ends: whether a sequence ends with the window, so that the next starts from a fresh
+      state; None is never
+    beyond: windows that are still to come, stacked `[H, ...]`; the oracle that controls
+      predictors of the future looks at them, and nothing else does
+    """
+
+    inputs: Num[Array, "*streams steps ..."]
+    targets: Float[Array, "*streams steps targets"]
+    ends: Bool[Array, "*streams"] | None = None
+    beyond: Any = None
 
 
 class Spec(NamedTuple):
     """Shapes and kind of a task: all that a method is made from besides its settings.
 
     form: `episodes` are stored and asked about; a `stream` goes on
-    kind: `classification` has one-hot targets
+    kind: `classification` has one-hot targets; those of a `sequence` say themselves
+      which steps count
     input_shape: of one example, e.g. `(28, 28)`
     targets: C, width of a target (the number of ways, for classes)
+    window: T of a stream; 0 where every window may have another
+    streams: B of streams that go side by side, all of which one step learns from; 0 is
+      one stream, whose windows have no such axis
     """
 
     form: Literal["episodes", "stream"]
-    kind: Literal["classification", "regression"]
+    kind: Literal["classification", "regression", "sequence"]
     input_shape: tuple[int, ...]
     targets: int
+    window: int = 0
+    streams: int = 0
 
 
 class Task(NamedTuple):

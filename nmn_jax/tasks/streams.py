@@ -55,5 +55,5 @@ def rare_classes(
         labels = jax.nn.one_hot(source.labels[chosen], classes)
         return StreamBatch(source.images[chosen].astype(jnp.float32) / 255, labels)
 
-    spec = Spec("stream", "classification", image_shape, classes)
+    spec = Spec("stream", "classification", image_shape, classes, batch)
     return Task(spec, sample, losses.cross_entropy, losses.class_scores)

@@ -32,6 +32,8 @@ def command(method: str, form: str):
     """The command of a method's form, and its smallest run."""
     memory = method in MEMORIES
     model = MODEL | (MEMORY if memory else {})
+    if method == "lstm_stream":
+        model = {"width": 64}
     sg = SG if memory else {}
     if form == "episodes":
         return omniglot.main, few.Run(

@@ -13,7 +13,10 @@ from nmn_jax.methods import table
 from nmn_jax.settings import reader
 
 STUDIES = sweep.studies()
-FORMS = {"omniglot": "episodes", "rare_classes": "stream"}
+FORMS = {
+    "omniglot": "episodes", "rare_classes": "stream", "far_recall": "stream",
+    "copy": "stream",
+}  # fmt: skip
 
 
 def parsed(flags, experiment="omniglot"):

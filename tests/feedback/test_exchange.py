@@ -18,7 +18,7 @@ from nmn_jax.feedback.controls import (
     exchanged_targets,
 )
 from nmn_jax.methods import stream_pass
-from nmn_jax.methods.stream_pass import StreamDesign
+from nmn_jax.methods.stream_window import StreamDesign
 from nmn_jax.types import PerController
 
 PATH = fast.make_fast_path(("output", "write"), step_size="plain", keep=1.0)
@@ -98,6 +98,7 @@ def stream_gradients(sg, window, target="window"):
     state = tiny_model.drawn_state(tiny_model.make_stream_method(design))
 
     def run(state, window):
+        window = jax.tree.map(lambda leaf: leaf[None], window)
         way = stream_pass.make_pass(design, state, window)
         return pipeline.two_speeds(sg, state, way)
 
@@ -132,7 +133,7 @@ def test_a_window_injects_cotangents_of_other_classes():
     inputs = found.back.aux.trace.inputs
     for name, kernel in found.network.cell.controllers._asdict().items():
         said = getattr(found.regression.predicted, name)[0][NEXT]
-        expected = jnp.einsum("ti,tk->ik", getattr(inputs, name), said) / 5
+        expected = jnp.einsum("ti,tk->ik", getattr(inputs, name)[0], said) / 5
         np.testing.assert_allclose(kernel["kernel"], expected, rtol=1e-10)
 
 

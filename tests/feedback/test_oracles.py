@@ -15,7 +15,7 @@ from nmn_jax.feedback.controls import CONTROLS
 from nmn_jax.feedback.pipeline import Guidance
 from nmn_jax.feedback.targets import Scale, rms_scale
 from nmn_jax.methods import episode_pass, stream_pass
-from nmn_jax.methods.stream_pass import StreamDesign
+from nmn_jax.methods.stream_window import StreamDesign
 from nmn_jax.tasks.episodes import ask_back
 from nmn_jax.types import PerController, Stages
 
@@ -157,7 +157,7 @@ def test_on_a_stream_the_query_oracle_is_the_cotangent_of_the_windows_loss(targe
     loss = tiny_model.make_task("stream").loss
     design = StreamDesign(model, sg, loss, target, "stream")
     state = tiny_model.drawn_state(tiny_model.make_stream_method(design))
-    window = a_window(0, 3)
+    window = jax.tree.map(lambda leaf: leaf[None], a_window(0, 3))
     way = stream_pass.make_pass(design, state, window)
     features = way.encode(state.network.params.encoder)[0]
     truth = tiny.jit(lambda: pipeline.guide(sg, state, way, lambda: features).truth)()
@@ -167,4 +167,4 @@ def test_on_a_stream_the_query_oracle_is_the_cotangent_of_the_windows_loss(targe
         lambda probes: way.forward(silent, params, features, probes)[0], way.probes
     )
     # Of one example's loss; nothing was seen yet, so the units are one.
-    close(truth, jax.tree.map(lambda leaf: leaf * len(window.targets), expected))
+    close(truth, jax.tree.map(lambda leaf: leaf * len(window.targets[0]), expected))

@@ -71,6 +71,13 @@ LINES: dict[str, tuple[str, str, dict, dict[str, str]]] = {
         {"sg": {"use": "off"}, "replay": {"count": 2, "kept": 3}},
         {"inner.network.params.cell.memory.rows": "a stream starts with them once"},
     ),
+    # What predicts the future of the whole state, along a chain of windows.
+    "nmn_stream-future": (
+        "nmn_stream",
+        "recommended",
+        {"stream": {"target": "bootstrap", "trace": 0.5, "horizon": 2}},
+        {"network.params.cell.memory.rows": "a stream starts with them once"},
+    ),
     "cnn": ("cnn", "recommended", {}, {}),
     "cnn_replay": ("cnn_replay", "recommended", {"replay": {"count": 2}}, {}),
 }

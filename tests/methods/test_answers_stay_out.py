@@ -1,6 +1,7 @@
 """What is right at a query reaches the network through the loss alone."""
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tiny_model import a_window
 
 from nmn_jax.feedback import fast, pipeline, targets
 from nmn_jax.methods import stream_pass
-from nmn_jax.methods.stream_pass import StreamDesign
+from nmn_jax.methods.stream_window import StreamDesign
 from nmn_jax.types import PerController
 
 PATH = fast.make_fast_path(PerController._fields)
@@ -46,8 +47,9 @@ def test_a_step_of_a_stream_answers_before_it_is_told(label_input):
 
     @tiny.jit
     def outputs(window):
+        window = jax.tree.map(lambda leaf: leaf[None], window)
         way = stream_pass.make_pass(design, state, window)
-        return pipeline.two_speeds(BOTH, state, way).back.aux.outputs
+        return pipeline.two_speeds(BOTH, state, way).back.aux.outputs[0]
 
     window = a_window(0, 4)
     for step in (3, 1):

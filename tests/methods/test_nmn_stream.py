@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 
 import chex
 import jax
@@ -15,20 +16,22 @@ import tiny_model
 from tiny_model import a_window
 
 from nmn_jax import cell as cell_lib
-from nmn_jax.feedback import fast, pipeline
+from nmn_jax.feedback import fast, pipeline, state_predictors
 from nmn_jax.feedback.bootstrap import CARRIES
 from nmn_jax.feedback.controls import CONTROLS
-from nmn_jax.methods import stream_pass
-from nmn_jax.methods.stream_pass import StreamDesign
-from nmn_jax.tasks.base import StreamBatch
+from nmn_jax.feedback.future import Future
+from nmn_jax.methods import stream_pass, stream_window
+from nmn_jax.methods.stream_window import StreamDesign
 from nmn_jax.types import Inputs
 
 
-def make(target="window", carry="stream", sg=None, **options):
+def make(target="window", carry="stream", sg=None, future=None, **options):
     """A design by names, and its method with plain gradient steps."""
     model = tiny_model.make_model("skip_lstm", **options)
     loss = tiny_model.make_task("stream").loss
-    design = StreamDesign(model, sg or tiny_model.make_sg(), loss, target, carry)
+    design = StreamDesign(
+        model, sg or tiny_model.make_sg(), loss, target, carry, future
+    )
     tenth = optax.sgd(0.1)
     return design, tiny_model.make_stream_method(design, tenth, tenth)
 
@@ -41,15 +44,16 @@ def at_rest(design):
 
 def gradients(design, state, window):
     """Of one step, its features beside them."""
-    features, _ = stream_pass.encode(
+    window = jax.tree.map(lambda leaf: leaf[None], window)
+    encoded, _ = stream_window.encode(
         design, state, window.inputs, state.network.params.encoder
     )
     way = stream_pass.make_pass(design, state, window)
-    return pipeline.two_speeds(design.sg, state, way), features
+    return pipeline.two_speeds(design.sg, state, way), encoded.features[0]
 
 
 def halves(window):
-    return [StreamBatch(*(leaf[part] for leaf in window)) for part in np.s_[:4, 4:]]
+    return [jax.tree.map(operator.itemgetter(part), window) for part in np.s_[:4, 4:]]
 
 
 @tiny.float64
@@ -106,7 +110,7 @@ def test_answers_come_from_what_was_learned_fast():
     skip = {
         name: {**getattr(cell.controllers, name), "skip":
                getattr(cell.controllers, name)["skip"]
-               + getattr(after.fast, name)["skip"]}
+               + getattr(after.fast, name)["skip"][0]}
         for name in ("output", "write")
     }  # fmt: skip
     moved = cell._replace(controllers=cell.controllers._replace(**skip))
@@ -127,10 +131,10 @@ def test_gradient_does_not_cross_the_cut():
 
     def loss(controllers):
         params = state.network.params.cell._replace(controllers=controllers)
-        previous = jnp.concatenate([state.previous[None], window.targets[:-1]])
+        previous = jnp.concatenate([state.previous, window.targets[:-1]])
         inputs = Inputs(features, window.targets, previous)
         cell = design.model.cell
-        _, trace = cell_lib.unroll(cell, params, state.carried, inputs)
+        _, trace = cell_lib.unroll(cell, params, tiny.first(state.carried), inputs)
         decoder = state.network.params.decoder
         logits = design.model.decoder.apply(decoder, trace.outputs.output)
         return -jnp.mean(jnp.sum(window.targets * jax.nn.log_softmax(logits), -1))
@@ -149,17 +153,17 @@ def test_gradient_does_not_cross_the_cut():
 def test_nothing_reaches_the_last_update_from_inside_the_window(target):
     design, method = make(target)
     found, _ = gradients(design, tiny_model.drawn_state(method), a_window(0, 4))
-    np.testing.assert_array_equal(found.back.cotangents.write[-1], 0.0)
-    assert np.abs(found.back.cotangents.write[:-1]).max() > 0
+    np.testing.assert_array_equal(found.back.cotangents.write[0, -1], 0.0)
+    assert np.abs(found.back.cotangents.write[0, :-1]).max() > 0
 
 
 @tiny.float64
 def test_bootstrap_hands_the_last_update_what_its_predictor_guessed():
-    design, method = make("bootstrap")
+    design, method = make("bootstrap_update")
     state, window = tiny_model.drawn_state(method), a_window(0, 4)
     found, _ = gradients(design, state, window)
     plain, _ = gradients(design._replace(target="window"), state, window)
-    outputs = found.back.aux.trace.outputs
+    outputs = tiny.first(found.back.aux.trace.outputs)
     predictor = design.sg.predictor
     carry, guess = predictor.carry(tiny.K), None
     for output, label in zip(outputs.write, window.targets, strict=True):
@@ -168,7 +172,7 @@ def test_bootstrap_hands_the_last_update_what_its_predictor_guessed():
         )
     unit = design.sg.scale(state.scale).write
     expected = guess * unit / len(window.targets)
-    np.testing.assert_allclose(found.back.cotangents.write[-1], expected, rtol=1e-12)
+    np.testing.assert_allclose(found.back.cotangents.write[0, -1], expected, rtol=1e-12)
     np.testing.assert_allclose(found.back.loss, plain.back.loss, rtol=1e-14)
 
 
@@ -177,7 +181,7 @@ def test_step_target_is_the_gradient_of_the_same_steps_loss():
     design, method = make("step")
     state, window = tiny_model.drawn_state(method), a_window(0, 4)
     found, _ = gradients(design, state, window)
-    logits = found.back.aux.outputs
+    logits = found.back.aux.outputs[0]
     decoder = state.network.params.decoder["kernel"]
     expected = (jax.nn.softmax(logits) - window.targets) @ decoder.T
     true = found.regression.true
@@ -205,7 +209,8 @@ def test_what_is_carried_over_a_cut():
         state = start._replace(carried=state.carried)
         after, _ = method.step(state, a_window(0, 3))
         fresh = design.model.cell.initial_state(after.network.params.cell)
-        begun = stream_pass.begin(design, after.network.params, after)
+        begun = stream_window.begin(design, after.network.params, after.cursor)
+        begun = tiny.first(begun)
         kept = {
             "memory": not np.allclose(begun.memory.rows, fresh.memory.rows),
             "carries": not all(
@@ -225,6 +230,24 @@ def test_what_is_carried_over_a_cut():
                 "episode": {"memory": False, "carries": False},
             }[carry]
         )
+
+
+def test_after_a_sequence_has_ended_nothing_is_left_of_it():
+    design, method = make(
+        "bootstrap", future=Future(state_predictors.make_linear_state_predictor())
+    )
+    state = tiny_model.drawn_state(method)
+    for ended in (True, False):
+        window = a_window(0, 3)._replace(ends=jnp.asarray(ended))
+        after, _ = tiny.jit(method.step)(state, window)
+        fresh = design.model.cell.initial_state(after.network.params.cell)
+        begun = stream_window.begin(design, after.network.params, after.cursor)
+        told = (tiny.first(begun), after.previous, after.future.history)
+        nothing = (fresh, tiny.blank(told[1]), tiny.blank(told[2]))
+        same = jax.tree.map(lambda a, b: bool(jnp.all(a == b)), told, nothing)
+        # Usage begins at zero, and nothing else of a stream that goes on does.
+        assert all(jax.tree.leaves(same)) == ended
+        assert any(jax.tree.leaves(same)) == ended
 
 
 def test_the_step_is_traced_once_and_stops_and_goes_on_anywhere():
@@ -250,7 +273,7 @@ def test_windows_that_teach_nothing_are_refused():
     state = method.init(jax.random.key(0))
     with pytest.raises(ValueError, match="at least 2 examples or target='bootstrap'"):
         method.step(state, a_window(0, 1))
-    _, method = make("bootstrap")
+    _, method = make("bootstrap_update")
     method.step(method.init(jax.random.key(0)), a_window(0, 1))
 
 

@@ -12,7 +12,7 @@ import tiny
 import tiny_model
 
 from nmn_jax.methods import replay
-from nmn_jax.methods.stream_pass import StreamDesign
+from nmn_jax.methods.stream_window import StreamDesign
 from nmn_jax.tasks.base import StreamBatch
 
 
@@ -68,7 +68,7 @@ def test_a_step_is_the_methods_on_recalled_and_new_examples():
     after, _ = method.step(state, given)
     buffer = replay.remember(state.buffer, given)
     old = replay.recall(buffer, jax.random.fold_in(state.key, 0), 2)
-    longer = StreamBatch(*(jnp.concatenate(p) for p in zip(old, given, strict=True)))
+    longer = jax.tree.map(lambda *pair: jnp.concatenate(pair), old, given)
     expected, _ = inner.step(start, longer)
     chex.assert_trees_all_close(after.inner.network, expected.network, atol=1e-12)
     chex.assert_trees_all_equal(after.buffer, buffer)

@@ -14,7 +14,7 @@ from nmn_jax import cell as cell_lib
 from nmn_jax import model as model_lib
 from nmn_jax.feedback import pipeline
 from nmn_jax.methods import stream_pass
-from nmn_jax.methods.stream_pass import StreamDesign
+from nmn_jax.methods.stream_window import StreamDesign
 from nmn_jax.types import Inputs
 
 
@@ -28,6 +28,7 @@ def setting(carry, kind="classification"):
 
 def gradient(design, state, window):
     def run(state, window):
+        window = jax.tree.map(lambda leaf: leaf[None], window)
         way = stream_pass.make_pass(design, state, window)
         return pipeline.two_speeds(design.sg, state, way).network
 
@@ -39,14 +40,14 @@ def window_loss(design, state, window, params):
     model = design.model
     fresh = model.cell.initial_state(params.cell)
     starts = {
-        "stream": state.carried,
-        "memory": state.carried._replace(carries=fresh.carries),
+        "stream": tiny.first(state.carried),
+        "memory": tiny.first(state.carried)._replace(carries=fresh.carries),
         "episode": fresh,
     }
     features, _ = model.encoder.apply(
         params.encoder, state.stats, window.inputs[None], supports=0, phase="train"
     )
-    previous = jnp.concatenate([state.previous[None], window.targets[:-1]])
+    previous = jnp.concatenate([state.previous, window.targets[:-1]])
     inputs = Inputs(features[0], window.targets, previous)
     start = starts[design.carry]
     _, trace = cell_lib.unroll(model.cell, params.cell, start, inputs)

@@ -176,11 +176,16 @@ def test_optimizers_are_adam_with_schedule_and_clipping():
     np.testing.assert_allclose(moments, [0.1 * 0.6, -0.1 * 0.8], rtol=1e-5)
 
 
-def test_a_factor_on_the_controllers_reaches_them_alone():
-    """Same gradients, same Adam: only the controllers move twice as far."""
+def controller_gradients():
+    """The same for every part of a model."""
     some = {"w": jnp.array([3.0, -4.0])}
     cell = cell_lib.CellParams(some, PerController(some, some, some))
-    grads = model_lib.ModelParams(some, cell, some)
+    return model_lib.ModelParams(some, cell, some)
+
+
+def test_a_factor_on_the_controllers_reaches_them_alone():
+    """Same gradients, same Adam: only the controllers move twice as far."""
+    grads = controller_gradients()
     once, twice = (
         one_update(
             builders.make_optimizers(
@@ -193,6 +198,24 @@ def test_a_factor_on_the_controllers_reaches_them_alone():
     doubled = jax.tree.map(lambda u: 2 * u, once.cell.controllers)
     expected = once._replace(cell=once.cell._replace(controllers=doubled))
     chex.assert_trees_all_close(twice, expected, rtol=1e-6)
+
+
+def test_a_frozen_controller_stays_as_it_begins():
+    grads = controller_gradients()
+    plain, frozen = (
+        one_update(
+            builders.make_optimizers(
+                records.OptimSettings(lr=0.1, frozen=names), steps=10
+            )[0],
+            grads,
+        )
+        for names in ((), ("write",))
+    )
+    still = jax.tree.map(jnp.zeros_like, plain.cell.controllers.write)
+    controllers = plain.cell.controllers._replace(write=still)
+    expected = plain._replace(cell=plain.cell._replace(controllers=controllers))
+    chex.assert_trees_all_close(frozen, expected, rtol=1e-6)
+    assert np.any(plain.cell.controllers.write["w"])
 
 
 def test_network_and_predictors_have_rates_of_their_own():

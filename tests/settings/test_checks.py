@@ -10,6 +10,8 @@ import math
 
 import pytest
 
+from experiments.copy import records as copy
+from experiments.far_recall import records as far_recall
 from experiments.omniglot import records as omniglot
 from experiments.rare_classes import records as rare_classes
 from nmn_jax.settings import checks, records
@@ -19,6 +21,8 @@ ROOTS = {
     "library": records.Settings,
     "omniglot": omniglot.Run,
     "rare_classes": rare_classes.Run,
+    "far_recall": far_recall.Run,
+    "copy": copy.Run,
 }
 
 NAME, TWICE = "no such name", ("input", "input")
@@ -40,6 +44,9 @@ LIBRARY = {
     "optim.predictor_lr": [0, 0.0],
     "optim.clip": [0, 0.0],
     "optim.controller_factor": [0, 0.0],
+    "optim.frozen": [(), []],
+    "stream.trace": [0, 0.0],
+    "stream.auxiliary": [0, 0.0],
     "adapt.lr": [0, 0.0],
     "maml.test_steps": [0],
     "maml_plus.multi_step": [0],
@@ -59,6 +66,9 @@ VALID = {
     | {"data.split": [None], "validate.queries": [0], "validate.seed": [0]}
     | {"eval.queries": [0], "eval.seed": [0], "eval.adapt_steps": [(3,)]},
     "rare_classes": EXPERIMENT | {"data.frequent": [(3,)]},
+    "far_recall": EXPERIMENT
+    | {"method": [], "train.steps_per_call": [], "data.ahead": [0]},
+    "copy": EXPERIMENT | {"method": [], "train.steps_per_call": [], "data.window": [0]},
 }
 
 
