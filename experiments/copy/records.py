@@ -12,7 +12,8 @@ from nmn_jax.settings.records import RECORDS, Settings
 TASKS = ("copy", "repeat_copy")
 METHODS = ("lstm_stream", "nmn_stream")
 # One LSTM of 100 units, and a memory of slots for the method that has one. Both learn
-# as in BP(λ)'s protocol: Adam at 1e-3, gradients clipped at norm 1.
+# as in BP(λ)'s protocol, Adam at 1e-3 and gradients clipped at norm 1; the predictor
+# learns ten times as fast.
 CHANGES: dict[str, dict[str, dict[str, Any]]] = {
     "lstm_stream": {"model": {"width": 100, "key_width": 0}},
     "nmn_stream": {
@@ -22,7 +23,7 @@ CHANGES: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }  # fmt: skip
-OPTIM = {"lr": 1e-3, "predictor_lr": 1e-3, "schedule": "constant", "clip": 1.0}
+OPTIM = {"lr": 1e-3, "predictor_lr": 1e-2, "schedule": "constant", "clip": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +55,11 @@ class Train(Checked):
     """
 
     where = "train"
-    steps: int = checked(20_000, checks.positive)
+    steps: int = checked(40_000, checks.positive)
     minutes: float = checked(0.0, checks.minutes)
     steps_per_call: int = checked(100, checks.positive)
     log_every: int = checked(100, checks.positive)
-    validate_every: int = checked(20_000, checks.positive)
+    validate_every: int = checked(10_000, checks.positive)
     checkpoint_every: int = checked(5_000, checks.positive)
 
 

@@ -7,14 +7,21 @@ from collections.abc import Iterator
 
 WINDOWS = (2, 3, 4, 5)
 SEEDS = 3
-BOOTSTRAP = ("--config.stream.target=bootstrap",)
+BOOTSTRAP = (
+    "--config.stream.target=bootstrap",
+    "--config.stream.predictor=linear_mlp",
+    "--config.stream.weight=0.9",
+)
 ARMS: tuple[tuple[str, ...], ...] = (
     (),
     BOOTSTRAP,
     (*BOOTSTRAP, "--config.stream.auxiliary=0.1"),
     (*BOOTSTRAP, "--config.stream.trace=1.0", "--config.stream.horizon=4"),
 )
-CONTROLS = ("zeroed", "shuffled", "oracle")
+# An oracle runs every window that is left of a sequence again: a quarter of the budget.
+CONTROLS = {"zeroed": (), "shuffled": (), "oracle": ("--config.train.steps=10000",)}
+# Of 61 steps each: as many steps as 40,000 windows of three.
+WHOLE = ("--config.data.window=0", "--config.train.steps=2000")
 
 
 def _of(variant: str) -> Iterator[tuple[str, ...]]:
@@ -24,14 +31,12 @@ def _of(variant: str) -> Iterator[tuple[str, ...]]:
                 f"--config={variant}", f"--config.data.window={window}", *arm,
                 f"--config.seed={seed}",
             )  # fmt: skip
-        for control in CONTROLS:
+        for control, budget in CONTROLS.items():
             yield (
-                f"--config={variant}", "--config.data.window=3", *BOOTSTRAP,
+                f"--config={variant}", "--config.data.window=3", *BOOTSTRAP, *budget,
                 f"--config.stream.control={control}", f"--config.seed={seed}",
             )  # fmt: skip
-        yield (
-            f"--config={variant}", "--config.data.window=0", f"--config.seed={seed}",
-        )  # fmt: skip
+        yield f"--config={variant}", *WHOLE, f"--config.seed={seed}"
 
 
 def copy() -> Iterator[tuple[str, ...]]:

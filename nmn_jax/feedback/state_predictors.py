@@ -85,7 +85,26 @@ def make_mlp_state_predictor(hidden: int = 32) -> StatePredictor:
     return StatePredictor(init, predict, True)
 
 
+def make_linear_mlp_state_predictor(hidden: int = 32) -> StatePredictor:
+    """The sum of both: what is linear in the row is learned at once, and a hidden layer
+    is there for the rest and for the auxiliary guess. For states that cannot grow, such
+    as those of an LSTM."""
+    linear, mlp = make_linear_state_predictor(), make_mlp_state_predictor(hidden)
+
+    def init(key: jax.Array, width: int, context: int) -> dict[str, Any]:
+        parts = {"linear": linear, "mlp": mlp}
+        return {name: each.init(key, width, context) for name, each in parts.items()}
+
+    def predict(params: Any, rows: jax.Array, context: jax.Array) -> Guess:
+        straight = linear.predict(params["linear"], rows, context)
+        bent = mlp.predict(params["mlp"], rows, context)
+        return Guess(straight.now + bent.now, bent.next)
+
+    return StatePredictor(init, predict, True)
+
+
 STATE_PREDICTORS: dict[str, Callable[[], StatePredictor]] = {
     "mlp": make_mlp_state_predictor,
     "linear": make_linear_state_predictor,
+    "linear_mlp": make_linear_mlp_state_predictor,
 }

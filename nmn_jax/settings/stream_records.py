@@ -56,10 +56,11 @@ class StreamSettings(Checked):
                 "trace above 0 needs a horizon of at least 2 windows, and without one "
                 "no more than 1 window is looked at"
             )
-        if self.auxiliary and self.predictor == "linear":
+        if self.auxiliary and not STATE_PREDICTORS[self.predictor]().shares:
             raise ValueError(
-                f"stream.auxiliary={self.auxiliary:g} with stream.predictor='linear' "
-                "has no effect: its two guesses share nothing; take 'mlp'"
+                f"stream.auxiliary={self.auxiliary:g} with stream.predictor="
+                f"{self.predictor!r} has no effect: its two guesses share nothing; "
+                "take 'mlp' or 'linear_mlp'"
             )
 
 

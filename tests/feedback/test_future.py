@@ -231,15 +231,6 @@ def test_controls_say_nothing_or_what_belongs_elsewhere_or_the_truth():
     np.testing.assert_array_equal(shuffled[0, 1], guess["a"][0, 0])
 
 
-def test_an_untrained_predictor_says_nothing(key):
-    for make in state_predictors.STATE_PREDICTORS.values():
-        predictor = make()
-        params = predictor.init(key, D, 2)
-        said = predictor.predict(params, tiny.normal(1, 4, D), tiny.normal(2, 4, 2))
-        np.testing.assert_array_equal(said.now, 0.0)
-        np.testing.assert_array_equal(said.next, 0.0)
-
-
 @tiny.float64
 def test_rows_are_the_state_and_go_back_into_it():
     case = tiny.make_case(tiny.KINDS[0])
