@@ -42,7 +42,7 @@ MEASURE: dict[str, tuple[type, ...]] = {
 # Fields of a config that leave what is learned alone, or that `task` and `settings`
 # say too.
 NOT_LEARNED = ("seed", "study", "eval", "validate", "preset", "data", "ways", "shots")
-RESOLVED = ("model", "sg", "optim", "adapt", "stream", "replay")
+RESOLVED = ("model", "sg", "optim", "adapt", "stream", "replay", "forecast")
 PACE = ("steps_per_call", "log_every", "checkpoint_every", "validate_every")
 
 

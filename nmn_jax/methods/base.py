@@ -12,8 +12,9 @@ import jax
 
 
 class Answer(NamedTuple):
-    """What a method says: outputs `[B, Q, C]` (`[N, C]` on a stream) and how it came to
-    them, as named arrays for pictures (`support_weights`, `query_weights`, …)."""
+    """What a method says: outputs `[B, Q, C]` (`[N, C]` on a stream, `[N, H, C]` of a
+    forecast) and how it came to them, as named arrays for pictures
+    (`support_weights`, `query_weights`, …)."""
 
     output: jax.Array
     evidence: dict[str, jax.Array]
@@ -27,7 +28,7 @@ class Method(NamedTuple):
     step: `(State, Batch) -> (State, metrics)`, metrics scalars or vectors by name, with
       `loss` and every score of the task among them; it advances `state.step` by one
     predict: `(State, Context, queries) -> Answer` for episodes, `(State, inputs) ->
-      Answer` for a stream; nothing changes
+      Answer` for a stream or a forecast; nothing changes
     slim: `(State) -> State`, only what `predict` needs; idempotent
     adapt: `(State, Context, steps) -> State`, that many gradient steps on one episode's
       context (B = 1; map over episodes with the state shared), or None
@@ -53,7 +54,7 @@ class Entry(NamedTuple):
     """One line of the table of methods.
 
     make: `(settings, task, *, steps) -> Method`, `steps` the length of training
-    form: which tasks it is for, `episodes` or `stream`
+    form: which tasks it is for, `episodes`, `stream` or `forecast`
     uses: settings that have an effect on it, as `record` or `record.field`, e.g.
       `("model", "sg", "optim")`; `-record.field` takes one out of its record, e.g.
       `-model.presentations`. Giving any other is an error

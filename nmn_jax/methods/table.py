@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from nmn_jax.methods import (
+    attention,
     cnn,
+    kinematic,
     lstm_stream,
     maml,
     maml_plus,
     nmn,
+    nmn_forecast,
     nmn_stream,
     prototype,
     replay,
@@ -24,11 +27,15 @@ METHODS: dict[str, Entry] = {
     "lstm_stream": lstm_stream.ENTRY,
     "cnn": cnn.ENTRY,
     "cnn_replay": replay.around(cnn.ENTRY),
+    "nmn_forecast": nmn_forecast.ENTRY,
+    "attention": attention.ENTRY,
+    "constant_velocity": kinematic.VELOCITY,
+    "constant_position": kinematic.POSITION,
 }
 
 
 def entry(name: str, *, form: str) -> Entry:
-    """The line of a method for tasks of a form, `episodes` or `stream`.
+    """The line of a method for tasks of a form: `episodes`, `stream` or `forecast`.
 
     Raises:
       ValueError: if there is none of that name and form; names those there are.

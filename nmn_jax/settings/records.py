@@ -19,6 +19,7 @@ from nmn_jax.memory.addressing import SIMILARITIES
 from nmn_jax.memory.search import SEARCHES
 from nmn_jax.memory.write_rules import WRITE_RULES
 from nmn_jax.nets.encoder import NORMS
+from nmn_jax.nets.recurrent import ENCODERS
 from nmn_jax.settings import slot_checks
 from nmn_jax.settings.checks import (
     Checked,
@@ -33,11 +34,13 @@ from nmn_jax.settings.checks import (
 from nmn_jax.settings.slot_checks import SAME_VALUE
 from nmn_jax.settings.stream_records import ReplaySettings, StreamSettings
 from nmn_jax.unrolling import UNROLLINGS
+from nmn_jax.tasks.decoding import DECODINGS, FRAMES
 
 # Where synthetic gradients act: in the slow update, in the fast path, or in both.
 USES = ("off", "decoupled", "fast", "both")
 SCHEDULES = ("constant", "cosine")
 WRITE_KERNELS = ("matched", "random")
+ACTIVATIONS = ("linear", "relu")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,6 +239,28 @@ class MamlPlusSettings(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
+class ForecastSettings(Checked):
+    """How sequences are seen and continued.
+
+    decode: see `tasks.decoding.DECODINGS`
+    frame: what positions are told relative to, see `tasks.decoding.FRAMES`
+    velocity_frames: steps that a velocity is the mean over
+    encoder, units: kind and width of the encoder of a step (and of the recurrent layers
+      of a network without memory)
+    activation: of the decoder's answer; `relu` as printed cannot say half of the
+      positions of a scaled picture
+    """
+
+    where = "forecast"
+    decode: str = checked("aligned", choice(DECODINGS))
+    frame: str = checked("absolute", choice(FRAMES))
+    velocity_frames: int = checked(15, whole(1, 100_000))
+    encoder: str = checked("lstm", choice(ENCODERS))
+    units: int = checked(30, whole(1, 100_000))
+    activation: str = checked("linear", choice(ACTIVATIONS))
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings(Checked):
     """Everything a learner is built from."""
 
@@ -248,6 +273,7 @@ class Settings(Checked):
     replay: ReplaySettings = dataclasses.field(default_factory=ReplaySettings)
     maml: MamlSettings = dataclasses.field(default_factory=MamlSettings)
     maml_plus: MamlPlusSettings = dataclasses.field(default_factory=MamlPlusSettings)
+    forecast: ForecastSettings = dataclasses.field(default_factory=ForecastSettings)
 
     def __post_init__(self) -> None:
         """Raises ValueError for adaptation by synthetic gradients that are off, and for
@@ -261,4 +287,6 @@ class Settings(Checked):
         slot_checks.check_gradients(self.model.gradients, self.sg)
 
 
-RECORDS = ("model", "sg", "optim", "adapt", "stream", "replay", "maml", "maml_plus")
+RECORDS = (
+    "model", "sg", "optim", "adapt", "stream", "replay", "maml", "maml_plus", "forecast",
+)  # fmt: skip

@@ -48,35 +48,48 @@ class StreamBatch(NamedTuple):
     beyond: Any = None
 
 
+class ForecastBatch(NamedTuple):
+    """B sequences, each of which was seen for T steps, and the H steps that follow.
+
+    A method's `predict` is given the inputs, never the targets.
+    """
+
+    inputs: Float[Array, "sequences steps targets"]
+    targets: Float[Array, "sequences horizon targets"]
+
+
 class Spec(NamedTuple):
     """Shapes and kind of a task: all that a method is made from besides its settings.
 
-    form: `episodes` are stored and asked about; a `stream` goes on
+    form: `episodes` are stored and asked about; a `stream` goes on; a `forecast` is
+      asked how sequences, each for itself, go on
     kind: `classification` has one-hot targets; those of a `sequence` say themselves
       which steps count
-    input_shape: of one example, e.g. `(28, 28)`
+    input_shape: of one example, e.g. `(28, 28)`; of a forecast `(T, C)`
     targets: C, width of a target (the number of ways, for classes)
     window: T of a stream; 0 where every window may have another
     streams: B of streams that go side by side, all of which one step learns from; 0 is
       one stream, whose windows have no such axis
+    horizon: H, steps that a forecast is asked for
     """
 
-    form: Literal["episodes", "stream"]
+    form: Literal["episodes", "stream", "forecast"]
     kind: Literal["classification", "regression", "sequence"]
     input_shape: tuple[int, ...]
     targets: int
     window: int = 0
     streams: int = 0
+    horizon: int = 1
 
 
 class Task(NamedTuple):
     """What is asked.
 
     spec: shapes and kind
-    sample: `(key, step [], source) -> Batch` (or StreamBatch), jittable. `source` is
-      the data as arrays on the device: an argument and no part of the program, so that
-      runs of one shape share what was compiled. The same key and step give the same
-      batch, other steps others.
+    sample: `(key, step [], source) -> Batch` (or StreamBatch, ForecastBatch), jittable.
+      `source` is the data as arrays on the device: an argument and no part of the
+      program, so that runs of one shape share what was compiled. The same key and step
+      give the same batch, other steps others.
     loss: `(output [C], target [C]) -> []`, what slow learning descends
     score: `(output [C], target [C]) -> {name: []}`, what is reported
     """

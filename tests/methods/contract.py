@@ -12,7 +12,7 @@ import numpy as np
 from nmn_jax.methods import table
 from nmn_jax.methods.base import Entry, Method
 from nmn_jax.settings import presets
-from nmn_jax.tasks import episodes, streams
+from nmn_jax.tasks import episodes, streams, trajectories
 from nmn_jax.tasks.base import Task
 from tests import tiny
 
@@ -21,6 +21,11 @@ SMALL = {"channels": 4, "layers": 2}
 MEMORY = {"width": 12, "key_width": 6}
 # Rows of a stream's slots; few, so that all of them are written soon.
 STREAM = {"slots": 6, "write_rule": "same_value", "norm": "running"}
+# A forecast has no labels and no keys.
+FORECAST = {
+    "slots": 4, "width": 6, "key_width": 0, "compose": "query_mem",
+    "label_input": "none", "write_rule": "convex",
+}  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -80,6 +85,22 @@ LINES: dict[str, tuple[str, str, dict, dict[str, str]]] = {
     ),
     "cnn": ("cnn", "recommended", {}, {}),
     "cnn_replay": ("cnn_replay", "recommended", {"replay": {"count": 2}}, {}),
+    "nmn_forecast": (
+        "nmn_forecast",
+        "recommended",
+        {
+            "sg": {"use": "both", "predictor": "linear", "rate": 0.1},
+            "forecast": {"units": 4, "frame": "displacement", "velocity_frames": 2},
+            "stream": {"carry": "memory"},
+        },
+        {"network.params.cell.memory.rows": "a stream starts with them once"},
+    ),
+    "attention": (
+        "attention",
+        "recommended",
+        {"forecast": {"units": 4, "frame": "velocity"}},
+        {},
+    ),
 }
 
 
@@ -97,6 +118,8 @@ def case(name: str) -> Case:
     """A case by name; a method without a line here gets its preset's settings."""
     method, preset, overrides, fixed = LINES.get(name, (name, "recommended", {}, {}))
     line = table.METHODS[method]
+    if line.form == "forecast":
+        return forecast_case(line, overrides, fixed)
     stream = line.form == "stream"
     remembers = preset == "recommended" and "model" in line.uses
     changes = line.published(WAYS, 1)
@@ -120,6 +143,26 @@ def episode_task(queries: int = 2) -> Task:
     return episodes.classification(
         ways=WAYS, shots=1, queries=queries, episodes=4, image_shape=(SIDE, SIDE)
     )
+
+
+def forecast_case(line: Entry, overrides: dict, fixed: dict[str, str]) -> Case:
+    """Three steps of paths that turn are seen, three are asked for, four at a time."""
+    changes = {"model": FORECAST} if "model" in line.uses else {}
+    settings = presets.resolve(
+        "recommended", ways=WAYS, shots=1, uses=line.uses, overrides=overrides,
+        default_use="off", changes=changes,
+    )  # fmt: skip
+    task = trajectories.forecast(observed=3, horizon=3, batch=4)
+    made = line.make(settings, task, steps=STEPS)
+    return Case(made, task, paths(), fixed, permutes=False)
+
+
+def paths(count: int = 9, steps: int = 6) -> jax.Array:
+    """Walks at about one speed in directions of their own, `[count, steps, 2]`."""
+    draw = np.random.default_rng(2)
+    turns = draw.uniform(0, 6, (count, 1)) + 0.3 * np.arange(steps)
+    moves = 0.1 * np.stack([np.cos(turns), np.sin(turns)], axis=-1)
+    return jnp.asarray(np.cumsum(moves, axis=1) - 0.2, jnp.float32)
 
 
 def stream_task() -> Task:

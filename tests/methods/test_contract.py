@@ -22,7 +22,7 @@ NAMES = sorted({*contract.LINES, *table.METHODS})
 # Another preset is another method where it takes seconds, not where it takes minutes.
 TABLE = sorted(table.METHODS)
 EPISODES = [name for name in NAMES if contract.form(name) == "episodes"]
-STREAMS = [name for name in NAMES if contract.form(name) == "stream"]
+OTHERS = [name for name in NAMES if contract.form(name) != "episodes"]
 KEY = jax.random.key(7)
 
 
@@ -78,7 +78,7 @@ def case_slim(name: str):
 
 def asked(name: str, batch) -> tuple:
     """What `predict` is given of a batch."""
-    if contract.form(name) == "stream":
+    if contract.form(name) != "episodes":
         return (batch.inputs,)
     return batch.context, batch.queries
 
@@ -122,8 +122,8 @@ def test_an_answer_depends_on_its_own_episode_and_query_alone(name):
         assert same or case.method.transductive
 
 
-@pytest.mark.parametrize("name", STREAMS)
-def test_an_answer_of_a_stream_depends_on_its_own_input_alone(name):
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_answer_without_context_depends_on_its_own_input_alone(name):
     case, state = contract.case(name), contract.trained(name)
     first, other = batch_of(case).inputs, batch_of(case, 4).inputs
     whole = case.method.predict(state, first).output

@@ -9,7 +9,14 @@ import tiny
 from nmn_jax import losses
 from nmn_jax.methods.table import METHODS, entry
 from nmn_jax.settings import override, preset
-from nmn_jax.tasks.base import Batch, Context, Spec, StreamBatch, Task
+from nmn_jax.tasks.base import (
+    Batch,
+    Context,
+    ForecastBatch,
+    Spec,
+    StreamBatch,
+    Task,
+)
 
 WIDTH, TARGETS = 3, 2
 SMALL = {"slots": 6, "width": 8, "key_width": 0, "channels": 2, "layers": 1}
@@ -20,6 +27,9 @@ def no_data(key, step, source):
 
 
 def make_task(form, kind, input_shape):
+    if form == "forecast":
+        spec = Spec(form, "regression", (4, TARGETS), TARGETS, horizon=4)
+        return Task(spec, no_data, losses.squared_error, losses.regression_scores)
     loss, score = {
         "classification": (losses.cross_entropy, losses.class_scores),
         "regression": (losses.squared_error, losses.regression_scores),
@@ -45,6 +55,8 @@ def make(name, task, *, use="both", **optim):
 def a_batch(form, targets, *, input_shape, count=4):
     """Inputs at random; targets as the function makes them of the inputs."""
     inputs = tiny.normal(1, 2, count, *input_shape)
+    if form == "forecast":
+        return ForecastBatch(*tiny.normal(1, 2, count, 4, TARGETS))
     if form == "stream":
         return StreamBatch(inputs[0], targets(inputs[:1])[0])
     asked = tiny.normal(2, 2, count, *input_shape)
@@ -87,7 +99,8 @@ def test_a_first_state_has_buffers_of_its_own_and_the_types_of_every_later_one(
     ]
     assert types(after) == types(state)
     assert jax.tree.structure(after) == jax.tree.structure(state)
-    assert {"loss", "accuracy"} <= set(metrics)
+    scores = task.score(*(jnp.ones(TARGETS),) * 2)
+    assert {"loss", *scores} <= set(metrics)
 
 
 @pytest.mark.parametrize("name", ["nmn", "nmn_stream"])

@@ -1,0 +1,99 @@
+"""Which tracks a run learns from, adapts to, and is asked about; draw by draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.trajectory import records
+from nmn_jax.data import trajectories
+from nmn_jax.data.trajectories import Draw, Tracks, Windows
+
+LOADERS: dict[str, Callable[[], Tracks]] = {
+    "sdd": trajectories.sdd.load,
+}
+
+
+class Part(NamedTuple):
+    """Tracks of every draw: positions `[draws, N, T + H, 2]` in scaled units, and
+    centre and metres of a unit `[draws, N, 2]`."""
+
+    xy: np.ndarray
+    centre: np.ndarray
+    size: np.ndarray
+
+
+class Sources(NamedTuple):
+    """Cyclists to train on and to choose settings by; pedestrians to adapt to and to be
+    tested on. In a draw no road user is in two parts."""
+
+    train: Part
+    validation: Part
+    support: Part
+    heldout: Part
+
+
+def load(data: records.Data) -> Windows:
+    """All windows of both classes, of cleaned tracks.
+
+    Raises:
+      ValueError: for files that are not what they should be.
+      FileNotFoundError: if they are not at hand; says what to do.
+    """
+    cleaned = trajectories.clean(LOADERS[data.source](), trajectories.standard())
+    return trajectories.windows(
+        cleaned.tracks, data.observed, data.horizon,
+        stride=data.stride, every=data.every or None,
+    )  # fmt: skip
+
+
+def draw(run: records.Run, windows: Windows) -> Sources:
+    """The parts of `run.draws` draws; each is decided by its own number alone.
+
+    Scales are those of a draw's training tracks. Parts that differ in length between
+    draws are cut to the shortest.
+
+    Raises:
+      ValueError: if there are too few road users.
+    """
+    numbers = range(run.seed, run.seed + run.draws)
+    found = [_draw(run, windows, number) for number in numbers]
+    return Sources(*map(_stacked, zip(*found, strict=True)))
+
+
+def _draw(run: records.Run, windows: Windows, number: int) -> tuple[Part, ...]:
+    data = run.data
+    chosen = trajectories.draw(
+        windows, number, train=data.train, support=data.support,
+        per_track=data.per_track,  # type: ignore[arg-type]
+    )  # fmt: skip
+    scale = trajectories.fit(windows.take(chosen.train), data.scale)
+    random = np.random.default_rng(number)
+    kept = _limited(chosen, run, random)
+    return tuple(_part(scale, windows.take(each)) for each in kept)
+
+
+def _limited(chosen: Draw, run: records.Run, random: np.random.Generator) -> list:
+    """In an order of chance, and no more held-out tracks than asked for."""
+    shuffled = [random.permutation(each) for each in chosen]
+    train, validation, support, heldout = shuffled
+    most = run.eval.tracks
+    return [train, validation[: most + len(support)], support, heldout[:most]]
+
+
+def _part(scale: trajectories.Scale, windows: Windows) -> Part:
+    frame = trajectories.frame(scale, windows)
+    return Part(frame.scaled(windows.xy), frame.centre, frame.size)
+
+
+def _stacked(parts: tuple[Part, ...]) -> Part:
+    shortest = min(len(part.xy) for part in parts)
+    columns = zip(*parts, strict=True)
+    return Part(
+        *(
+            np.stack([each[:shortest] for each in column]).astype(np.float32)
+            for column in columns
+        )
+    )

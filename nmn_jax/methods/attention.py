@@ -1,0 +1,134 @@
+"""A supervised forecaster without memory: encoder, soft attention, decoder.
+
+An LSTM reads the steps that were seen; a second one says the steps that follow, each
+time attending to what the first made of every seen step (soft attention as in Fernando
+et al., 2018, without neighbours; scores are those of Luong et al., 2015).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from nmn_jax.feedback import plumbing
+from nmn_jax.methods import parts
+from nmn_jax.methods.base import Answer, Entry, Method
+from nmn_jax.nets import leaves
+from nmn_jax.settings import builders
+from nmn_jax.settings.records import Settings
+from nmn_jax.tasks.base import ForecastBatch, Task
+from nmn_jax.tasks.decoding import Frame
+from nmn_jax.types import Network, TrainState
+
+
+class AttentionState(NamedTuple):
+    """Everything that changes from batch to batch."""
+
+    network: TrainState
+    step: jax.Array  # []
+
+
+class _Design(NamedTuple):
+    lstm: leaves.Recurrent
+    score: Network  # decoder's output [U] -> what encoded steps are compared with [U]
+    head: Network
+    frame: Frame
+    units: int
+    optimizer: optax.GradientTransformation
+    task: Task
+
+
+def make(settings: Settings, task: Task, *, steps: int) -> Method:
+    """The forecaster with the frame, width and optimiser of `settings`."""
+    forecast = settings.forecast
+    design = _Design(
+        leaves.make_lstm(forecast.units),
+        leaves.make_dense(forecast.units),
+        builders.make_forecast_head(forecast, task.spec.targets),
+        builders.make_frame(forecast, task.spec),
+        forecast.units,
+        builders.make_optimizer(settings.optim, settings.optim.lr, steps=steps),
+        task,
+    )
+    return Method(
+        functools.partial(_init, design),
+        functools.partial(_step, design),
+        lambda state, inputs: Answer(_forecasts(design, state.network.params, inputs),
+                                     {}),
+        parts.slim,
+        None,
+        {"method": "attention", "decoding": f"step by step, {forecast.frame}"},
+    )  # fmt: skip
+
+
+ENTRY = Entry(
+    make,
+    "forecast",
+    (
+        "optim.lr", "optim.schedule", "optim.clip", "forecast.frame",
+        "forecast.velocity_frames", "forecast.units", "forecast.activation",
+    ),
+)  # fmt: skip
+
+
+def _init(design: _Design, key: jax.Array) -> AttentionState:
+    keys = jax.random.split(key, 4)
+    width, units = design.task.spec.targets, design.units
+    params = {
+        "encoder": design.lstm.init(keys[0], width),
+        "score": design.score.init(keys[1], units),
+        "decoder": design.lstm.init(keys[2], width + units),
+        "head": design.head.init(keys[3], units),
+    }
+    network = TrainState(params, design.optimizer.init(params))
+    return parts.own_buffers(AttentionState(network, jnp.zeros((), jnp.int32)))
+
+
+def _attended(
+    design: _Design, params: Any, asking: jax.Array, states: jax.Array
+) -> Any:
+    """Mean of encoded steps `[T, U]`, by softmax of their likeness to what is asked."""
+    return jax.nn.softmax(states @ design.score.apply(params["score"], asking)) @ states
+
+
+def _forecast(design: _Design, params: Any, seen: jax.Array) -> jax.Array:
+    """`[H, D]` after `seen` `[T, D]`; what was said last is what is seen next."""
+    frame, lstm = design.frame, design.lstm
+    ahead = jnp.arange(design.task.spec.horizon + 1)
+    anchors = frame.anchors(seen, ahead)[-1]
+    carry, states = jax.lax.scan(
+        lambda carry, step: lstm.apply(params["encoder"], carry, step),
+        lstm.carry(), frame.inputs(seen),
+    )  # fmt: skip
+
+    def one(carried: tuple, anchor: jax.Array) -> tuple:
+        carry, hidden, said = carried
+        given = jnp.concatenate([said, _attended(design, params, hidden, states)])
+        carry, hidden = lstm.apply(params["decoder"], carry, given)
+        said = design.head.apply(params["head"], hidden)
+        return (carry, hidden, said), frame.unit * said + anchor
+
+    first = carry, states[-1], (seen[-1] - anchors[0]) / frame.unit
+    return jax.lax.scan(one, first, anchors[1:])[1]
+
+
+def _forecasts(design: _Design, params: Any, inputs: jax.Array) -> jax.Array:
+    return jax.vmap(functools.partial(_forecast, design, params))(inputs)
+
+
+def _step(
+    design: _Design, state: AttentionState, batch: ForecastBatch
+) -> tuple[AttentionState, dict[str, jax.Array]]:
+    def loss(params: Any) -> tuple:
+        said = _forecasts(design, params, batch.inputs)
+        each = jax.vmap(jax.vmap(design.task.loss))(said, batch.targets)
+        return jnp.mean(each), said
+
+    value, said, grads = plumbing.gradient(loss, state.network.params)
+    network = parts.descend(design.optimizer, state.network, grads)
+    scores = parts.mean_scores(design.task, said, batch.targets)
+    return AttentionState(network, state.step + 1), {"loss": value, **scores}
