@@ -23,7 +23,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.common import bench as bench_lib
 from experiments.trajectory import protocol, records
 from nmn_jax.run import parallel
 
@@ -39,7 +38,7 @@ def measure(use: str, draws: int, steps: int) -> dict[str, Any]:
     moves = np.random.default_rng(0).normal(size=shape, scale=1e-3)
     tracks = np.cumsum(moves, axis=2).astype(np.float32)
     begun = time.perf_counter()
-    step = bench_lib.make_step(bench, parallel.replicate(bench.mesh, tracks))
+    step = protocol.make_step(bench, protocol.make_learn(bench), tracks)
     state, told = step(protocol.start(bench))
     jax.block_until_ready((state, told))
     first = time.perf_counter()

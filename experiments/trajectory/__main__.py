@@ -57,10 +57,10 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
     if parallel.is_main_process():
         print(f"{run_name(bench)}: {run.draws} draws of {run.train.steps} steps; files "
               f"in {workdir}", file=sys.stderr)  # fmt: skip
-    outcome = train(bench, sources, workdir)
-    asked = protocol.phase(run, sources)
-    tested = protocol.test(bench, outcome.state.method, asked)
-    examples = protocol.examples(bench, outcome.state.method, asked)
+    learn, asked = protocol.make_learn(bench), protocol.phase(run, sources)
+    outcome = train(bench, learn, sources, workdir)
+    tested, last = protocol.test(bench, learn, outcome.state.method, asked)
+    examples = protocol.examples(bench, last, asked)
     if not parallel.is_main_process():
         return {}
     result = make_result(bench, outcome, tested, examples)
@@ -70,13 +70,14 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
     return result
 
 
-def train(bench: Bench, sources: Sources, workdir: pathlib.Path) -> loop.Outcome:
+def train(
+    bench: Bench, learn: protocol.Learn, sources: Sources, workdir: pathlib.Path
+) -> loop.Outcome:
     """Learn from cyclists, and ask about others on the way."""
-    tracks = parallel.replicate(bench.mesh, sources.train.xy)
     return loop.train(
         bench_lib.plan(bench.run),
         protocol.start(bench),
-        bench_lib.make_step(bench, tracks),
+        protocol.make_step(bench, learn, sources.train.xy),
         protocol.make_validate(bench, sources.validation),
         workdir=workdir,
         identity={"config": dataclasses.asdict(bench.run)},
@@ -110,9 +111,10 @@ def make_result(
         columns=bench.method.columns,
         task={
             "data": run.data.source, "observed": run.data.observed,
-            "horizon": run.data.horizon, "stride": run.data.stride,
-            "train": run.data.train, "support": run.data.support,
-            "scale": run.data.scale, "per_track": run.data.per_track,
+            "horizon": run.data.horizon, "fps": run.data.fps,
+            "every": run.data.every, "train": run.data.train,
+            "support": run.data.support, "scale": run.data.scale,
+            "per_track": run.data.per_track,
         },
         evaluation={"kind": "tracks", **dataclasses.asdict(run.eval)},
         measures=measures(run, tested["heldout"]),

@@ -30,6 +30,7 @@ from nmn_jax.tasks import trajectories
 # for (ADE) and at the last of them (FDE).
 MEASURES = ("squared_error", "ade", "fde")
 Ask = Callable[[Any, Part], dict[str, jax.Array]]
+Learn = Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]]
 
 
 class Phase(NamedTuple):
@@ -116,53 +117,72 @@ def make_validate(bench: Bench, validation: Part) -> loop.Validate:
     return validate
 
 
-def adapted(bench: Bench, state: Any, support: Part) -> Iterator[Any]:
+def make_learn(bench: Bench) -> Learn:
+    """`(state, batch) -> (state, metrics)`: one program, in training and afterwards."""
+    return jax.jit(bench.method.step)
+
+
+def make_step(bench: Bench, learn: Learn, tracks: np.ndarray) -> loop.Step:
+    """`(state) -> (state, metrics)` on tracks `[draws, N, T + H, 2]` drawn for it."""
+    source = parallel.replicate(bench.mesh, tracks)
+    sample = jax.jit(bench.task.sample)
+
+    def step(state: RunState) -> tuple[RunState, dict[str, jax.Array]]:
+        batch = sample(state.key, state.method.step, source)
+        after, metrics = learn(state.method, batch)
+        return state._replace(method=after), metrics
+
+    return step
+
+
+def adapted(bench: Bench, learn: Learn, state: Any, support: Part) -> Iterator[Any]:
     """The state after 0, 1, 2, … steps on the support tracks, all of them each time.
 
     The steps are those of training, its optimiser goes on; `state` is left alone.
     """
     batches = jax.vmap(lambda xy: trajectories.parted(xy, bench.run.data.observed))
-    batch = batches(jnp.asarray(support.xy))
-    step = jax.jit(lambda state, batch: bench.method.step(state, batch)[0])
+    batch = batches(parallel.replicate(bench.mesh, support.xy))
     while True:
         yield state
-        state = step(state, batch)
+        state = learn(state, batch)[0]
 
 
-def test(bench: Bench, state: Any, asked: Phase) -> dict[str, dict[str, np.ndarray]]:
-    """`{tracks: {measure: [points, draws]}}` after the steps of `eval.steps`.
+def test(
+    bench: Bench, learn: Learn, state: Any, asked: Phase
+) -> tuple[dict[str, dict[str, np.ndarray]], Any]:
+    """`{tracks: {measure: [points, draws]}}` after the steps of `eval.steps`, and the
+    state after the last of them.
 
     `heldout` are tracks that no step sees, `support` those that are adapted to.
     """
     ask, wanted = make_ask(bench), bench.run.eval.steps
     parts = parallel.replicate(bench.mesh, asked._asdict())
     found: dict[str, list] = {name: [] for name in parts}
-    for taken, each in enumerate(adapted(bench, state, asked.support)):
+    states = adapted(bench, learn, state, asked.support)
+    for taken, each in enumerate(itertools.islice(states, wanted[-1] + 1)):
+        state = each
         if taken in wanted:
             slim = bench.method.slim(each)
             for name, part in parts.items():
                 found[name].append(jax.device_get(ask(slim, part)))
-        if taken == wanted[-1]:
-            break
     return {
         name: {kind: np.stack([p[kind] for p in points]) for kind in MEASURES}
         for name, points in found.items()
-    }
+    }, state
 
 
 def examples(
     bench: Bench, state: Any, asked: Phase, *, count: int = 6
 ) -> dict[str, np.ndarray]:
-    """Some held-out tracks of the first draw in metres, after the last of `eval.steps`.
+    """Some held-out tracks of the first draw in metres, and what a state says of them.
 
     Returns `seen [n, T, 2]`, `true [n, H, 2]` and `said [n, H, 2]`.
     """
     observed = bench.run.data.observed
-    states = adapted(bench, state, asked.support)
-    last = next(itertools.islice(states, bench.run.eval.steps[-1], None))
     part = Part(*(leaf[:, :count] for leaf in asked.heldout))
-    slim = bench.method.slim(last)
-    said = jax.jit(bench.method.predict)(slim, part.xy[:, :, :observed]).output
+    said = jax.jit(bench.method.predict)(
+        bench.method.slim(state), part.xy[:, :, :observed]
+    ).output
     whole = {
         "seen": part.xy[0, :, :observed],
         "true": part.xy[0, :, observed:],

@@ -44,19 +44,20 @@ class Data(Checked):
     """Which tracks, and how they are cut and scaled.
 
     source: `sdd`, `ind` or `tafbw` (files), or `synthetic` (made up, no files)
+    fps: frames per second that tracks are brought to; 0 leaves them as they are
     observed, horizon: frames that are seen, and frames after them that are asked for
-    stride: frames of the source from one to the next of a window
     every: frames from the start of one window of a track to the next; 0 is a window
     scale: whose extent becomes [-0.5, 0.5]
     train, support: cyclists to train on, pedestrians to adapt to
-    per_track: one window of each track or all of them
+    per_track: one window of each cyclist who is trained on, or all of them; of all
+      others it is one
     """
 
     where = "data"
     source: str = checked("synthetic", checks.choice(SOURCES))
+    fps: float = checked(0.0, checks.real(0, 1000))
     observed: int = checked(50, checks.whole(2, 10_000))
     horizon: int = checked(50, checks.whole(1, 10_000))
-    stride: int = checked(1, checks.whole(1, 1000))
     every: int = checked(0, checks.whole(0, 100_000))
     scale: str = checked("location", checks.choice(SCALES))
     train: int = checked(150, checks.positive)
@@ -69,14 +70,13 @@ class Train(Checked):
     """Batches of `batch` tracks, one a step; 100 steps as in section 4.2.
 
     minutes: stop training after this wall time, counted over all resumes; 0 is never
-    steps_per_call: steps of one dispatch; 0 is chosen by the kind of device
     """
 
     where = "train"
     steps: int = checked(100, checks.positive)
     batch: int = checked(10, checks.whole(1, 100_000))
     minutes: float = checked(0.0, checks.minutes)
-    steps_per_call: int = checked(0, checks.whole(0, 1_000_000))
+    steps_per_call: int = checked(1, checks.whole(1, 1))
     log_every: int = checked(10, checks.positive)
     validate_every: int = checked(50, checks.positive)
     checkpoint_every: int = checked(100, checks.positive)
@@ -98,7 +98,7 @@ class Evaluate(Checked):
         (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 30, 40, 50),
         checks.each(checks.whole(0, 10_000)),
     )
-    tracks: int = checked(200, checks.whole(1, 1_000_000))
+    tracks: int = checked(100, checks.whole(1, 1_000_000))
 
     def __post_init__(self) -> None:
         """Raises ValueError unless steps rise."""

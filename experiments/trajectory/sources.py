@@ -42,11 +42,13 @@ def load(data: records.Data) -> Windows:
       ValueError: for files that are not what they should be.
       FileNotFoundError: if they are not at hand; says what to do.
     """
-    cleaned = trajectories.clean(LOADERS[data.source](), trajectories.standard())
+    rules = trajectories.standard(points=2)  # windows leave out what is too short
+    tracks = trajectories.clean(LOADERS[data.source](), rules).tracks
+    if data.fps:
+        tracks = trajectories.resample(tracks, data.fps)
     return trajectories.windows(
-        cleaned.tracks, data.observed, data.horizon,
-        stride=data.stride, every=data.every or None,
-    )  # fmt: skip
+        tracks, data.observed, data.horizon, every=data.every or None
+    )
 
 
 def draw(run: records.Run, windows: Windows) -> Sources:
@@ -71,16 +73,25 @@ def _draw(run: records.Run, windows: Windows, number: int) -> tuple[Part, ...]:
     )  # fmt: skip
     scale = trajectories.fit(windows.take(chosen.train), data.scale)
     random = np.random.default_rng(number)
-    kept = _limited(chosen, run, random)
+    kept = _limited(windows, chosen, run, random)
     return tuple(_part(scale, windows.take(each)) for each in kept)
 
 
-def _limited(chosen: Draw, run: records.Run, random: np.random.Generator) -> list:
-    """In an order of chance, and no more held-out tracks than asked for."""
-    shuffled = [random.permutation(each) for each in chosen]
-    train, validation, support, heldout = shuffled
+def _limited(
+    windows: Windows, chosen: Draw, run: records.Run, random: np.random.Generator
+) -> list[np.ndarray]:
+    """In an order of chance; of those not trained on one window each, and no more
+    held-out tracks than asked for."""
+    train, *others = (random.permutation(each) for each in chosen)
+    validation, support, heldout = (_one_each(windows, each) for each in others)
     most = run.eval.tracks
     return [train, validation[: most + len(support)], support, heldout[:most]]
+
+
+def _one_each(windows: Windows, shuffled: np.ndarray) -> np.ndarray:
+    """The first window of every road user, in the order given."""
+    firsts = np.unique(windows.users[shuffled], return_index=True)[1]
+    return shuffled[np.sort(firsts)]
 
 
 def _part(scale: trajectories.Scale, windows: Windows) -> Part:

@@ -97,6 +97,16 @@ def test_a_draw_keeps_road_users_apart():
     np.testing.assert_array_equal(later.heldout.xy[0], found.heldout.xy[1])
 
 
+def test_only_who_is_trained_on_may_come_with_all_windows():
+    data = dataclasses.replace(RUN.data, per_track="all", every=5)
+    cut = trajectories.windows(made_up(frames=15), 3, 2, every=5)
+    found = sources.draw(dataclasses.replace(RUN, data=data), cut)
+    assert found.train.xy.shape[1] == 3 * 6
+    for part in found[1:]:
+        users = np.round(metres(part)[:, :, 0, 0] / 10).astype(int)
+        assert all(len(set(each)) == len(each) for each in users)
+
+
 def test_the_scale_is_that_of_the_training_tracks():
     found = sources.draw(RUN, windows()).train
     ends = (found.xy.min(axis=(1, 2)), found.xy.max(axis=(1, 2)))
@@ -105,7 +115,8 @@ def test_the_scale_is_that_of_the_training_tracks():
 
 
 def test_training_sees_training_tracks_and_nobody_else(tmp_path):
-    outcome = job.train(bench_of(), PARTS, tmp_path)
+    bench = bench_of()
+    outcome = job.train(bench, protocol.make_learn(bench), PARTS, tmp_path)
     seen = np.asarray(outcome.state.method.inner.seen)
     assert seen.sum() == 2 * 4 * 3
     assert set(np.flatnonzero(seen.sum(axis=0))) <= toy_forecast.users(PARTS.train.xy)
@@ -114,7 +125,8 @@ def test_training_sees_training_tracks_and_nobody_else(tmp_path):
 def test_every_adaptation_step_sees_all_support_tracks_and_nobody_else():
     bench = bench_of()
     state = protocol.start(bench).method
-    states = list(itertools.islice(protocol.adapted(bench, state, PARTS.support), 4))
+    found = protocol.adapted(bench, protocol.make_learn(bench), state, PARTS.support)
+    states = list(itertools.islice(found, 4))
     for taken, each in enumerate(states):
         assert int(each.step) == taken
         seen = np.asarray(each.inner.seen)
@@ -127,9 +139,11 @@ def test_every_adaptation_step_sees_all_support_tracks_and_nobody_else():
 def test_held_out_tracks_are_asked_after_the_steps_that_were_named():
     """The toy says its steps for every position: what it misses by is known."""
     bench = bench_of()
-    found = protocol.test(
-        bench, protocol.start(bench).method, protocol.phase(RUN, PARTS)
-    )
+    found, last = protocol.test(
+        bench, protocol.make_learn(bench), protocol.start(bench).method,
+        protocol.phase(RUN, PARTS),
+    )  # fmt: skip
+    assert int(last.step) == 3
     for name, numbers in (("heldout", range(30, 35)), ("support", range(20, 24))):
         assert found[name]["fde"].shape == (3, 2)
         for place, taken in enumerate((0, 1, 3)):
