@@ -6,6 +6,7 @@ holds for a stack of them: loop, checkpoint and step know nothing of it.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -42,7 +43,19 @@ def method(inner: Method, draws: int) -> Method:
     def slim(state: Stack) -> Stack:
         return state._replace(inner=jax.vmap(inner.slim)(state.inner))
 
-    return Method(init, step, predict, slim, None, inner.columns, inner.transductive)
+    def adapt(state: Stack, context: Any, steps: int) -> Stack:
+        assert inner.adapt is not None
+        each = functools.partial(_adapt, inner.adapt, steps)
+        return state._replace(inner=jax.vmap(each)(state.inner, context))
+
+    return Method(
+        init, step, predict, slim, adapt if inner.adapt else None, inner.columns,
+        inner.transductive,
+    )  # fmt: skip
+
+
+def _adapt(adapt: Any, steps: int, state: Any, context: Any) -> Any:
+    return adapt(state, context, steps)
 
 
 def task(inner: Task, draws: int) -> Task:

@@ -62,7 +62,7 @@ class Train(Checked):
     """
 
     where = "train"
-    steps: int = checked(2100, checks.positive)
+    steps: int = checked(1100, checks.positive)
     lead: int = checked(100, checks.whole())
     period: int = checked(100, checks.positive)
     batch: int = checked(10, checks.whole(1, 100_000))
@@ -70,7 +70,7 @@ class Train(Checked):
     steps_per_call: int = checked(1, checks.whole(1, 1))
     log_every: int = checked(100, checks.positive)
     validate_every: int = checked(100, checks.positive)
-    checkpoint_every: int = checked(700, checks.positive)
+    checkpoint_every: int = checked(1100, checks.positive)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
+from experiments.common import tracks
 from experiments.sharing import records
 from experiments.sharing.protocol import Tracks
 from nmn_jax.data import trajectories
 from nmn_jax.data.trajectories import LABELS, Windows
 
-LOADERS: dict[str, Callable[[], trajectories.Tracks]] = {
-    "sdd": trajectories.sdd.load,
-}
-
 
 def load(data: records.Data) -> Windows:
-    """All windows of both classes, of cleaned tracks.
-
-    Raises:
-      ValueError: for files that are not what they should be.
-      FileNotFoundError: if they are not at hand; says what to do.
-    """
-    cleaned = trajectories.clean(LOADERS[data.source](), trajectories.standard())
-    return windows_of(cleaned.tracks, data)
-
-
-def windows_of(tracks: trajectories.Tracks, data: records.Data) -> Windows:
-    """Stretches of tracks without gaps, as long as is seen and asked for."""
-    return trajectories.windows(tracks, data.observed, data.horizon)
+    """All windows of both classes; raises as `tracks.load`."""
+    return tracks.load(data.source, data.observed, data.horizon)
 
 
 def draw(run: records.Run, windows: Windows) -> tuple[Tracks, Tracks]:
@@ -44,7 +28,7 @@ def draw(run: records.Run, windows: Windows) -> tuple[Tracks, Tracks]:
     numbers = range(run.seed, run.seed + run.draws)
     found = [_draw(run, windows, number) for number in numbers]
     by_label = {
-        label: Tracks(*(_stacked([each[label][part] for each in found])
+        label: Tracks(*(tracks.stacked([each[label][part] for each in found])
                         for part in range(2)))
         for label in LABELS
     }  # fmt: skip
@@ -69,8 +53,3 @@ def _draw(
         label: (scaled[learned], scaled[asked])
         for label, (learned, asked) in zip(LABELS, parts, strict=True)
     }
-
-
-def _stacked(parts: list[np.ndarray]) -> np.ndarray:
-    shortest = min(map(len, parts))
-    return np.stack([each[:shortest] for each in parts]).astype(np.float32)

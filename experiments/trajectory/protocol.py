@@ -172,7 +172,7 @@ def test(
 
 
 def examples(
-    bench: Bench, state: Any, asked: Phase, *, count: int = 6
+    bench: Bench, state: Any, asked: Phase, *, count: int = 4
 ) -> dict[str, np.ndarray]:
     """Some held-out tracks of the first draw in metres, and what a state says of them.
 

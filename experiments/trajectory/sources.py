@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from experiments.common import tracks
 from experiments.trajectory import records
 from nmn_jax.data import trajectories
-from nmn_jax.data.trajectories import Draw, Tracks, Windows
-
-LOADERS: dict[str, Callable[[], Tracks]] = {
-    "sdd": trajectories.sdd.load,
-}
+from nmn_jax.data.trajectories import Draw, Windows
 
 
 class Part(NamedTuple):
@@ -36,18 +32,9 @@ class Sources(NamedTuple):
 
 
 def load(data: records.Data) -> Windows:
-    """All windows of both classes, of cleaned tracks.
-
-    Raises:
-      ValueError: for files that are not what they should be.
-      FileNotFoundError: if they are not at hand; says what to do.
-    """
-    rules = trajectories.standard(points=2)  # windows leave out what is too short
-    tracks = trajectories.clean(LOADERS[data.source](), rules).tracks
-    if data.fps:
-        tracks = trajectories.resample(tracks, data.fps)
-    return trajectories.windows(
-        tracks, data.observed, data.horizon, every=data.every or None
+    """All windows of both classes; raises as `tracks.load`."""
+    return tracks.load(
+        data.source, data.observed, data.horizon, fps=data.fps, every=data.every
     )
 
 
@@ -100,11 +87,4 @@ def _part(scale: trajectories.Scale, windows: Windows) -> Part:
 
 
 def _stacked(parts: tuple[Part, ...]) -> Part:
-    shortest = min(len(part.xy) for part in parts)
-    columns = zip(*parts, strict=True)
-    return Part(
-        *(
-            np.stack([each[:shortest] for each in column]).astype(np.float32)
-            for column in columns
-        )
-    )
+    return Part(*(tracks.stacked(column) for column in zip(*parts, strict=True)))

@@ -21,13 +21,14 @@ class Aspects(NamedTuple):
 
     method: str = "nmn_forecast"
     preset: str = "recommended"
+    decode: str = "flat"
+    frame: str = "velocity"
     use: str = "off"
     control: str = "none"
     factor: float = 1.0
 
 
-BASE, BOTH = Aspects(), Aspects(use="both")
-YARDSTICK = Aspects(method="constant_velocity")
+YARDSTICK = "constant_velocity"
 CONTROLS = ("zeroed", "shuffled", "oracle_step", "oracle_query")
 
 
@@ -37,6 +38,8 @@ def aspects(result: Result) -> Aspects:
     return Aspects(
         result["method"],
         settings["preset"],
+        settings["forecast"]["decode"],
+        settings["forecast"]["frame"],
         settings["sg"]["use"],
         settings["sg"]["control"],
         settings["optim"]["controller_factor"],
@@ -55,7 +58,7 @@ def plain(groups: Mapping[str, Group]) -> dict[str, Group]:
     return {
         name: group
         for name, group in groups.items()
-        if aspects(group.first)[3:] == ("none", 1.0)
+        if aspects(group.first)[-2:] == ("none", 1.0)
     }
 
 
@@ -111,13 +114,11 @@ def ratios(groups: Mapping[str, Group]) -> list[list[str]]:
     """Rows of held-out squared errors as factors, draw by draw, after some steps."""
     by_aspects = {aspects(group.first): name for name, group in groups.items()}
     rows = []
-    for first, second in _pairs(by_aspects):
-        one, other = (groups[by_aspects[each]] for each in (first, second))
-        told = [
-            tables.factor(ratio(one, other, at=at)) for at in shown(groups[
-                by_aspects[first]].first)
-        ]  # fmt: skip
-        rows.append([by_aspects[first], by_aspects[second], *told])
+    for pair in _pairs(by_aspects):
+        first, second = (by_aspects[each] for each in pair)
+        one, other = groups[first], groups[second]
+        told = [ratio(one, other, at=at) for at in shown(one.first)]
+        rows.append([first, second, *map(tables.factor, told)])
     return rows
 
 
@@ -130,9 +131,11 @@ def ratio(one: Group, other: Group, *, at: int) -> statistics.Factor | None:
 
 def _pairs(known: Mapping[Aspects, str]) -> list[tuple[Aspects, Aspects]]:
     """What is compared: with and without synthetic gradients, and with controls."""
-    found = []
-    for preset in ("recommended", "paper_fast_lr", "paper"):
-        base, both = BASE._replace(preset=preset), BOTH._replace(preset=preset)
+    found: list[tuple[Aspects, Aspects]] = []
+    for base in known:
+        if (base.use, base.factor) != ("off", 1.0):
+            continue
+        both = base._replace(use="both")
         found += [
             (both._replace(use="decoupled"), base), (both._replace(use="fast"), base),
             (both, base), (base._replace(factor=2.0), base),
@@ -156,8 +159,8 @@ def progress(groups: Mapping[str, Group]) -> list[list[str]]:
 
 def against_velocity(groups: Mapping[str, Group]) -> list[list[str]]:
     """Rows of FDE in metres less that of constant velocity, draw by draw."""
-    by_aspects = {aspects(group.first)[0]: group for group in groups.values()}
-    yardstick = by_aspects.get(YARDSTICK.method)
+    by_method = {aspects(group.first).method: group for group in groups.values()}
+    yardstick = by_method.get(YARDSTICK)
     if yardstick is None:
         return []
     rows = []

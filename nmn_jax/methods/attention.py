@@ -32,7 +32,9 @@ class AttentionState(NamedTuple):
     step: jax.Array  # []
 
 
-class _Design(NamedTuple):
+class Design(NamedTuple):
+    """What an attention baseline is made of."""
+
     lstm: leaves.Recurrent
     score: Network  # decoder's output [U] -> what encoded steps are compared with [U]
     head: Network
@@ -44,8 +46,18 @@ class _Design(NamedTuple):
 
 def make(settings: Settings, task: Task, *, steps: int) -> Method:
     """The forecaster with the frame, width and optimiser of `settings`."""
+    return make_method(make_design(settings, task, steps=steps))._replace(
+        columns={
+            "method": "attention",
+            "decoding": f"step by step, {settings.forecast.frame}",
+        }
+    )
+
+
+def make_design(settings: Settings, task: Task, *, steps: int) -> Design:
+    """The parts of `make`."""
     forecast = settings.forecast
-    design = _Design(
+    return Design(
         leaves.make_lstm(forecast.units),
         leaves.make_dense(forecast.units),
         builders.make_forecast_head(forecast, task.spec.targets),
@@ -54,15 +66,22 @@ def make(settings: Settings, task: Task, *, steps: int) -> Method:
         builders.make_optimizer(settings.optim, settings.optim.lr, steps=steps),
         task,
     )
+
+
+def make_method(design: Design) -> Method:
+    """The method of a forecaster put together by hand."""
+
+    def predict(state: AttentionState, inputs: jax.Array) -> Answer:
+        return Answer(_forecasts(design, state.network.params, inputs), {})
+
     return Method(
         functools.partial(_init, design),
         functools.partial(_step, design),
-        lambda state, inputs: Answer(_forecasts(design, state.network.params, inputs),
-                                     {}),
+        predict,
         parts.slim,
         None,
-        {"method": "attention", "decoding": f"step by step, {forecast.frame}"},
-    )  # fmt: skip
+        {},
+    )
 
 
 ENTRY = Entry(
@@ -75,7 +94,7 @@ ENTRY = Entry(
 )  # fmt: skip
 
 
-def _init(design: _Design, key: jax.Array) -> AttentionState:
+def _init(design: Design, key: jax.Array) -> AttentionState:
     keys = jax.random.split(key, 4)
     width, units = design.task.spec.targets, design.units
     params = {
@@ -88,14 +107,12 @@ def _init(design: _Design, key: jax.Array) -> AttentionState:
     return parts.own_buffers(AttentionState(network, jnp.zeros((), jnp.int32)))
 
 
-def _attended(
-    design: _Design, params: Any, asking: jax.Array, states: jax.Array
-) -> Any:
+def _attended(design: Design, params: Any, asking: jax.Array, states: jax.Array) -> Any:
     """Mean of encoded steps `[T, U]`, by softmax of their likeness to what is asked."""
     return jax.nn.softmax(states @ design.score.apply(params["score"], asking)) @ states
 
 
-def _forecast(design: _Design, params: Any, seen: jax.Array) -> jax.Array:
+def _forecast(design: Design, params: Any, seen: jax.Array) -> jax.Array:
     """`[H, D]` after `seen` `[T, D]`; what was said last is what is seen next."""
     frame, lstm = design.frame, design.lstm
     ahead = jnp.arange(design.task.spec.horizon + 1)
@@ -116,19 +133,25 @@ def _forecast(design: _Design, params: Any, seen: jax.Array) -> jax.Array:
     return jax.lax.scan(one, first, anchors[1:])[1]
 
 
-def _forecasts(design: _Design, params: Any, inputs: jax.Array) -> jax.Array:
+def _forecasts(design: Design, params: Any, inputs: jax.Array) -> jax.Array:
     return jax.vmap(functools.partial(_forecast, design, params))(inputs)
 
 
-def _step(
-    design: _Design, state: AttentionState, batch: ForecastBatch
-) -> tuple[AttentionState, dict[str, jax.Array]]:
-    def loss(params: Any) -> tuple:
-        said = _forecasts(design, params, batch.inputs)
-        each = jax.vmap(jax.vmap(design.task.loss))(said, batch.targets)
-        return jnp.mean(each), said
+def loss(
+    design: Design, params: Any, batch: ForecastBatch
+) -> tuple[jax.Array, jax.Array]:
+    """Mean loss of a batch, and what was said, `[B, H, D]`."""
+    said = _forecasts(design, params, batch.inputs)
+    each = jax.vmap(jax.vmap(design.task.loss))(said, batch.targets)
+    return jnp.mean(each), said
 
-    value, said, grads = plumbing.gradient(loss, state.network.params)
+
+def _step(
+    design: Design, state: AttentionState, batch: ForecastBatch
+) -> tuple[AttentionState, dict[str, jax.Array]]:
+    value, said, grads = plumbing.gradient(
+        lambda params: loss(design, params, batch), state.network.params
+    )
     network = parts.descend(design.optimizer, state.network, grads)
     scores = parts.mean_scores(design.task, said, batch.targets)
     return AttentionState(network, state.step + 1), {"loss": value, **scores}

@@ -17,6 +17,7 @@ import pytest
 from experiments.common import results
 from experiments.sharing import exchange, protocol, records, report, sources, tables
 from experiments.sharing.exchange import SHARINGS, Pair
+from nmn_jax.data import trajectories
 from nmn_jax.run import parallel
 from tests.experiments.test_trajectory_protocol import made_up
 from tests.methods import contract
@@ -188,7 +189,7 @@ def test_random_predictors_have_no_layer_of_zeros(key):
 
 
 def test_a_run_from_files_to_pictures(tmp_path, monkeypatch):
-    found = sources.windows_of(made_up(frames=6), RUN.data)
+    found = trajectories.windows(made_up(frames=6), 3, 3)
     monkeypatch.setattr(sources, "load", lambda data: found)
     run = dataclasses.replace(RUN, sharing="shared")
     result = job.main(run, tmp_path / "run", str(tmp_path / "results"))
@@ -209,7 +210,7 @@ def test_a_run_from_files_to_pictures(tmp_path, monkeypatch):
 
 
 def test_who_is_streamed_can_be_exchanged_and_nobody_is_asked_who_was_learned_from():
-    windows = sources.windows_of(made_up(frames=6), RUN.data)
+    windows = trajectories.windows(made_up(frames=6), 3, 3)
     first, second = sources.draw(RUN, windows)
     data = dataclasses.replace(RUN.data, first="pedestrian")
     other = sources.draw(dataclasses.replace(RUN, data=data), windows)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import toy_forecast
 
-from experiments.common import plots, results
+from experiments.common import plots, results, tracks
 from experiments.trajectory import protocol, records, sources
 from experiments.trajectory.sources import Part, Sources
 from nmn_jax.data import trajectories
@@ -37,16 +37,16 @@ def toy(monkeypatch):
 
 def made_up(cyclists=14, pedestrians=12, frames=5):
     """Tracks at places of their own, so that who is who can be told."""
-    tracks = []
+    made = []
     for number in range(cyclists + pedestrians):
         label = trajectories.LABELS[number >= cyclists]
-        path = 10.0 * number + np.arange(frames)[:, None] * np.array([1.0, 0.5])
-        tracks.append(
+        path = 100.0 * number + np.arange(frames)[:, None] * np.array([1.0, 0.5])
+        made.append(
             trajectories.Track(
                 "r", "here", number, label, 25.0, np.arange(frames), path
             )
         )
-    return trajectories.from_tracks(tracks)
+    return trajectories.from_tracks(made)
 
 
 def windows():
@@ -82,7 +82,7 @@ def test_a_draw_keeps_road_users_apart():
     found = sources.draw(RUN, windows())
     parts = {}
     for name, part in found._asdict().items():
-        numbers = np.round(metres(part)[:, :, 0, 0] / 10).astype(int)
+        numbers = np.floor(metres(part)[:, :, 0, 0] / 100 + 0.01).astype(int)
         parts[name] = [set(each) for each in numbers]
         assert all(len(s) == numbers.shape[1] for s in parts[name])
     for draw in range(2):
@@ -103,7 +103,7 @@ def test_only_who_is_trained_on_may_come_with_all_windows():
     found = sources.draw(dataclasses.replace(RUN, data=data), cut)
     assert found.train.xy.shape[1] == 3 * 6
     for part in found[1:]:
-        users = np.round(metres(part)[:, :, 0, 0] / 10).astype(int)
+        users = np.floor(metres(part)[:, :, 0, 0] / 100 + 0.01).astype(int)
         assert all(len(set(each)) == len(each) for each in users)
 
 
@@ -182,7 +182,7 @@ def test_a_run_from_files_to_pictures(tmp_path, monkeypatch):
     assert json.loads(copy.read_text()) == result == results.read(copy)
     assert result["extra"]["steps"] == [0, 1, 3]
     assert np.shape(result["extra"]["heldout"]["ade"]) == (3, 2)
-    assert np.shape(result["extra"]["examples"]["said"]) == (5, 2, 2)
+    assert np.shape(result["extra"]["examples"]["said"]) == (4, 2, 2)
     assert result["measures"]["fde after 3"]["n"] == 2
     assert result["measures"]["fde after 3"]["unit"] == "m"
     drawn = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
@@ -232,3 +232,12 @@ def test_the_key_of_a_draw_is_no_other_draws(key):
     first, second = (toy_forecast.users(each) for each in batch.inputs)
     assert len(first) == len(second) == 3
     assert first != second
+
+
+def test_every_source_of_the_configs_can_be_loaded():
+    assert set(tracks.LOADERS) == set(records.SOURCES)
+    found = tracks.load("synthetic", 50, 50)
+    for label in trajectories.LABELS:
+        assert len(np.unique(found.users[found.labels == label])) > 200
+    slower = tracks.load("synthetic", 50, 50, fps=12.5)
+    assert slower.fps == 12.5 and len(slower.xy) < len(found.xy)

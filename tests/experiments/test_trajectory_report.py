@@ -41,6 +41,7 @@ def made(errors, fde=(1.0, 1.0), **aspects):
         "settings": {
             "preset": told.preset, "sg": {"use": told.use, "control": told.control},
             "optim": {"controller_factor": told.factor},
+            "forecast": {"decode": told.decode, "frame": told.frame},
         },
         "extra": {
             "steps": STEPS, "heldout": heldout, "support": heldout, "examples": paths

@@ -1,0 +1,49 @@
+"""Tracks of road users by the name of their source, cleaned and cut into windows."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from nmn_jax.data import trajectories
+from nmn_jax.data.trajectories import Tracks, Windows
+
+LOADERS: dict[str, Callable[[], Tracks]] = {
+    "sdd": trajectories.sdd.load,
+    "ind": trajectories.ind.load,
+    "tafbw": trajectories.tafbw.load,
+    "synthetic": functools.partial(
+        trajectories.synthetic.make, cyclists=300, pedestrians=300
+    ),
+}
+
+
+def load(
+    source: str, observed: int, horizon: int, *, fps: float = 0.0, every: int = 0
+) -> Windows:
+    """All windows of both classes.
+
+    Args:
+      source: a name of `LOADERS`.
+      observed, horizon: frames that are seen, and frames after them.
+      fps: frames per second that tracks are brought to; 0 leaves them as they are.
+      every: frames from the start of one window of a track to the next; 0 is a window.
+
+    Raises:
+      ValueError: for files that are not what they should be.
+      FileNotFoundError: if they are not at hand; says what to do.
+    """
+    # Windows leave out what is too short.
+    rules = trajectories.standard(points=2)
+    tracks = trajectories.clean(LOADERS[source](), rules).tracks
+    if fps:
+        tracks = trajectories.resample(tracks, fps)
+    return trajectories.windows(tracks, observed, horizon, every=every or None)
+
+
+def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Parts of several draws as one array, cut to the shortest."""
+    shortest = min(map(len, parts))
+    return np.stack([each[:shortest] for each in parts]).astype(np.float32)
