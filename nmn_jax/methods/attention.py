@@ -18,7 +18,7 @@ from nmn_jax.feedback import plumbing
 from nmn_jax.methods import parts
 from nmn_jax.methods.base import Answer, Entry, Method
 from nmn_jax.nets import leaves
-from nmn_jax.settings import builders
+from nmn_jax.settings import builders, forecasts
 from nmn_jax.settings.records import Settings
 from nmn_jax.tasks.base import ForecastBatch, Task
 from nmn_jax.tasks.decoding import Frame
@@ -60,8 +60,8 @@ def make_design(settings: Settings, task: Task, *, steps: int) -> Design:
     return Design(
         leaves.make_lstm(forecast.units),
         leaves.make_dense(forecast.units),
-        builders.make_forecast_head(forecast, task.spec.targets),
-        builders.make_frame(forecast, task.spec),
+        forecasts.make_forecast_head(forecast, task.spec.targets),
+        forecasts.make_frame(forecast, task.spec),
         forecast.units,
         builders.make_optimizer(settings.optim, settings.optim.lr, steps=steps),
         task,

@@ -17,7 +17,7 @@ from nmn_jax.feedback import sg as sg_lib
 from nmn_jax.methods import forecast_pass, nmn, parts
 from nmn_jax.methods.base import Answer, Entry, Method
 from nmn_jax.methods.forecast_pass import ForecastDesign
-from nmn_jax.settings import builders
+from nmn_jax.settings import builders, forecasts
 from nmn_jax.settings.records import Settings
 from nmn_jax.tasks.base import ForecastBatch, Task
 from nmn_jax.types import NMNState, TrainState
@@ -50,9 +50,9 @@ def make(settings: Settings, task: Task, *, steps: int) -> Method:
     """
     model = dataclasses.replace(settings.model, label_input="none", key_width=0)
     settings = dataclasses.replace(settings, model=model)
-    decoding = builders.make_decoding(settings.forecast, task.spec)
+    decoding = forecasts.make_decoding(settings.forecast, task.spec)
     design = ForecastDesign(
-        builders.make_forecast_model(settings, task.spec),
+        forecasts.make_forecast_model(settings, task.spec),
         builders.make_sg(settings.sg),
         task.loss,
         decoding,

@@ -10,9 +10,9 @@ from nmn_jax.settings.presets import override as override
 from nmn_jax.settings.presets import preset as preset
 from nmn_jax.settings.presets import resolve as resolve
 from nmn_jax.settings.records import AdaptSettings as AdaptSettings
+from nmn_jax.settings.records import ForecastSettings as ForecastSettings
 from nmn_jax.settings.records import MamlPlusSettings as MamlPlusSettings
 from nmn_jax.settings.records import MamlSettings as MamlSettings
-from nmn_jax.settings.records import ForecastSettings as ForecastSettings
 from nmn_jax.settings.records import ModelSettings as ModelSettings
 from nmn_jax.settings.records import OptimSettings as OptimSettings
 from nmn_jax.settings.records import ReplaySettings as ReplaySettings

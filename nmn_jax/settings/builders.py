@@ -27,18 +27,14 @@ from nmn_jax.memory.search import SEARCHES
 from nmn_jax.memory.write_rules import WRITE_RULES, WriteRule, make_same_value_write
 from nmn_jax.nets import convolution, leaves, per_task
 from nmn_jax.nets import encoder as encoder_lib
-from nmn_jax.nets.recurrent import ENCODERS
 from nmn_jax.settings.records import (
     SAME_VALUE,
-    ForecastSettings,
     ModelSettings,
     OptimSettings,
-    Settings,
     SGSettings,
     StreamSettings,
 )
 from nmn_jax.tasks.base import Spec
-from nmn_jax.tasks.decoding import DECODINGS, FRAMES, Decoding, Frame
 from nmn_jax.types import Network, PerController
 from nmn_jax.unrolling import UNROLLINGS
 
@@ -183,47 +179,6 @@ def make_model(settings: ModelSettings, spec: Spec) -> model_lib.Model:
         make_decoder(settings, spec.targets),
         spec.targets,
         settings.presentations,
-    )
-
-
-def make_frame(settings: ForecastSettings, spec: Spec) -> Frame:
-    """What the sequences of a forecast are told relative to."""
-    return FRAMES[settings.frame](spec.horizon, settings.velocity_frames)
-
-
-def make_decoding(settings: ForecastSettings, spec: Spec) -> Decoding:
-    """How sequences are seen and continued.
-
-    Raises:
-      ValueError: for a decoding that cannot be of so many steps.
-    """
-    return DECODINGS[settings.decode](spec, make_frame(settings, spec))
-
-
-def make_forecast_head(settings: ForecastSettings, width: int) -> Network:
-    """A dense layer; it starts at zero where answers are relative, so that an untrained
-    network says what they are relative to."""
-    if settings.frame == "absolute":
-        dense = leaves.make_dense(width)
-    else:
-        dense = leaves.make_dense(width, kernel_init=jax.nn.initializers.zeros)
-    act = {"linear": lambda outputs: outputs, "relu": jax.nn.relu}[settings.activation]
-    return Network(dense.init, lambda params, inputs: act(dense.apply(params, inputs)))
-
-
-def make_forecast_model(settings: Settings, spec: Spec) -> model_lib.Model:
-    """Encoder of single steps, cell and decoder for the forecasts of a task.
-
-    Raises:
-      ValueError: if the settings do not fit the task.
-    """
-    forecast, size = settings.forecast, spec.input_shape[-1]
-    width = make_decoding(forecast, spec).width
-    return model_lib.Model(
-        ENCODERS[forecast.encoder](forecast.units, size),
-        make_cell(settings.model),
-        make_forecast_head(forecast, width),
-        width,
     )
 
 

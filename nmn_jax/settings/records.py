@@ -33,8 +33,8 @@ from nmn_jax.settings.checks import (
 )
 from nmn_jax.settings.slot_checks import SAME_VALUE
 from nmn_jax.settings.stream_records import ReplaySettings, StreamSettings
-from nmn_jax.unrolling import UNROLLINGS
 from nmn_jax.tasks.decoding import DECODINGS, FRAMES
+from nmn_jax.unrolling import UNROLLINGS
 
 # Where synthetic gradients act: in the slow update, in the fast path, or in both.
 USES = ("off", "decoupled", "fast", "both")
@@ -288,5 +288,6 @@ class Settings(Checked):
 
 
 RECORDS = (
-    "model", "sg", "optim", "adapt", "stream", "replay", "maml", "maml_plus", "forecast",
+    "model", "sg", "optim", "adapt", "stream", "replay", "maml", "maml_plus",
+    "forecast",
 )  # fmt: skip

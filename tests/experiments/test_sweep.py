@@ -16,8 +16,7 @@ STUDIES = sweep.studies()
 FORMS = {
     "omniglot": "episodes", "rare_classes": "stream", "far_recall": "stream",
     "copy": "stream",
-    "omniglot": "episodes", "rare_classes": "stream", "trajectory": "forecast",
-    "sharing": "forecast",
+    "trajectory": "forecast", "sharing": "forecast",
 }  # fmt: skip
 
 

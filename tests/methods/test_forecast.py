@@ -34,10 +34,10 @@ def settings_of(use="off", *, control="none", carry="episode", **forecast):
 def design_of(*args, **options):
     settings = settings_of(*args, **options)
     return ForecastDesign(
-        builders.make_forecast_model(settings, TASK.spec),
+        forecasts.make_forecast_model(settings, TASK.spec),
         builders.make_sg(settings.sg),
         TASK.loss,
-        builders.make_decoding(settings.forecast, TASK.spec),
+        forecasts.make_decoding(settings.forecast, TASK.spec),
         settings.stream.carry,
     )
 
