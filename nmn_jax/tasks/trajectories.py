@@ -34,7 +34,7 @@ def forecast(*, observed: int = 50, horizon: int = 50, batch: int = 10) -> Task:
         )
         return parted(source[chosen], observed)
 
-    spec = Spec("forecast", "regression", (observed, AXES), AXES, horizon)
+    spec = Spec("forecast", "regression", (observed, AXES), AXES, horizon=horizon)
     return Task(spec, sample, losses.squared_error, losses.regression_scores)
 
 

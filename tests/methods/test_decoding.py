@@ -15,7 +15,7 @@ from nmn_jax.tasks import decoding, trajectories
 from nmn_jax.tasks.base import Spec
 
 T, H, D = 5, 5, 2
-SPEC = Spec("forecast", "regression", (T, D), D, H)
+SPEC = Spec("forecast", "regression", (T, D), D, horizon=H)
 PAIRS = [(d, f) for d in decoding.DECODINGS for f in decoding.FRAMES]
 
 
