@@ -11,7 +11,7 @@ import tiny
 from nmn_jax.feedback import pipeline
 from nmn_jax.methods import forecast_pass, nmn_forecast
 from nmn_jax.methods.forecast_pass import ForecastDesign
-from nmn_jax.settings import builders, override, preset
+from nmn_jax.settings import builders, forecasts, override, preset
 from nmn_jax.tasks import trajectories
 from tests.methods import contract
 
