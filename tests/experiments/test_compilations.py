@@ -16,6 +16,8 @@ from experiments.omniglot import records as few
 from experiments.omniglot import sources
 from experiments.rare_classes import __main__ as rare_classes
 from experiments.rare_classes import records as rare
+from experiments.trajectory import __main__ as trajectory
+from experiments.trajectory import records as tracks
 from nmn_jax.data.types import Partition
 from nmn_jax.methods import table
 from nmn_jax.run import parallel
@@ -24,6 +26,13 @@ TRAIN = {"steps": 6, "log_every": 1, "validate_every": 2, "checkpoint_every": 3}
 MODEL = {"channels": 2, "layers": 2}
 MEMORY = {"width": 16, "key_width": 4}
 MEMORIES = {"nmn", "nmn_stream", "nmn_replay"}
+# What a whole run compiles once. Forecasts go on learning after training, with the same
+# step.
+PROGRAMS = {
+    "episodes": ("train_step", "answering"),
+    "stream": ("train_step", "answering"),
+    "forecast": ("step", "sample", "predict"),
+}
 # The order that compiles in half the time.
 SG = {"order": "first"}
 
@@ -41,6 +50,12 @@ def command(method: str, form: str):
             ways=2, train=few.Train(episodes=2, queries=1, **TRAIN),
             validate=few.Validate(episodes=10, queries=1, batch=5),
             eval=few.Evaluate(episodes=10, queries=1, batch=5),
+        )  # fmt: skip
+    if form == "forecast":
+        return trajectory.main, tracks.Run(
+            method=method, draws=2, train=tracks.Train(batch=4, **TRAIN),
+            data=tracks.Data(observed=8, horizon=4, train=8, support=4),
+            eval=tracks.Evaluate(steps=(0, 1, 2), tracks=4),
         )  # fmt: skip
     return rare_classes.main, rare.Run(
         method=method, data=rare.Data("digits", period=2, held_out=300), model=model,
@@ -100,8 +115,9 @@ def test_a_whole_run_compiles_its_step_and_its_answers_once(
     main, run = command(method, form)
     result = main(run, tmp_path, "")
     assert result["train_steps"] == TRAIN["steps"]
-    assert programs["train_step"] == 1
-    assert programs["answering"] == 1
+    assert {name: programs[name] for name in PROGRAMS[form]} == dict.fromkeys(
+        PROGRAMS[form], 1
+    )
     assert result["first_step_seconds"] > 0
 
 
