@@ -41,6 +41,7 @@ APART = {"data", "run"}
 # back through a scan, for which the compiler's own would keep every memory.
 KERNELS = {
     "nmn_jax/nets/tiled.py",
+    "nmn_jax/nets/windows.py",
     "nmn_jax/nets/bilinear.py",
     "nmn_jax/nets/per_task.py",
     "nmn_jax/memory/journal.py",

@@ -49,7 +49,7 @@ def make(settings: Settings, task: Task, *, steps: int) -> Method:
         functools.partial(_predict, design),
         parts.slim,
         None,
-        {"method": "cnn", "norm": settings.model.norm},
+        {"method": "cnn", **parts.encoder_columns(settings.model)},
         settings.model.norm == "batch",
     )
 

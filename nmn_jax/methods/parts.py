@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nmn_jax.settings.records import Settings
+from nmn_jax.settings.records import ModelSettings, Settings
 from nmn_jax.tasks.base import Task
 from nmn_jax.types import TrainState
 
@@ -16,7 +16,7 @@ Tree = TypeVar("Tree")
 
 # The settings that reach a method of an encoder and one optimiser, without controllers.
 ENCODER_AND_OPTIMIZER = (
-    "model.channels", "model.layers", "model.norm",
+    "model.channels", "model.layers", "model.norm", "model.precision",
     "optim.lr", "optim.schedule", "optim.clip",
 )  # fmt: skip
 
@@ -64,10 +64,18 @@ def columns(settings: Settings) -> dict[str, str]:
         "method": f"nmn {settings.preset}",
         "synthetic gradients": sg_name(settings),
         "label input": settings.model.label_input,
-        "norm": settings.model.norm,
+        **encoder_columns(settings.model),
     }
     frozen = settings.optim.frozen
     return {**named, "frozen": ", ".join(frozen)} if frozen else named
+
+
+def encoder_columns(settings: ModelSettings) -> dict[str, str]:
+    """How tables name an encoder; of its precision, where it is not the usual one."""
+    told = {"norm": settings.norm}
+    if settings.precision != ModelSettings.precision:
+        told["precision"] = settings.precision
+    return told
 
 
 def sg_name(settings: Settings) -> str:

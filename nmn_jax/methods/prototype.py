@@ -61,7 +61,7 @@ def make(settings: Settings, task: Task, *, steps: int) -> Method:
         functools.partial(_predict, design),
         parts.slim,
         None,
-        {"method": "prototype", "norm": settings.model.norm},
+        {"method": "prototype", **parts.encoder_columns(settings.model)},
         settings.model.norm == "batch",
     )
 

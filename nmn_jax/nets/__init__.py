@@ -8,6 +8,7 @@ from nmn_jax.nets import per_task as per_task
 from nmn_jax.nets import recurrent as recurrent
 from nmn_jax.nets import task_maps as task_maps
 from nmn_jax.nets import tiled as tiled
+from nmn_jax.nets import windows as windows
 from nmn_jax.nets import winograd as winograd
 from nmn_jax.nets.encoder import Encoder as Encoder
 from nmn_jax.nets.encoder import make_conv_encoder as make_conv_encoder

@@ -34,10 +34,27 @@ def direct(
     inputs: Float[Array, "e i h w c"], kernel: Float[Array, "3 3 c o"]
 ) -> Pooled:
     """The compiler's own convolution."""
+    return _direct(inputs, kernel, inputs.dtype)
+
+
+def direct_bfloat16(
+    inputs: Float[Array, "e i h w c"], kernel: Float[Array, "3 3 c o"]
+) -> Pooled:
+    """The compiler's convolution of bfloat16; what follows has the inputs' precision.
+
+    Matrix units and the CPU's compiler add its products up in float32 and round the
+    sum. A result in float32 cannot be asked for: on GPUs it would make the compiler
+    convolve in float32.
+    """
+    return _direct(inputs, kernel, jnp.bfloat16)
+
+
+def _direct(inputs: jax.Array, kernel: jax.Array, products: Any) -> Pooled:
     values = jax.lax.conv_general_dilated(
-        inputs.reshape(-1, *inputs.shape[2:]), kernel, (1, 1), "SAME",
+        inputs.reshape(-1, *inputs.shape[2:]).astype(products),
+        kernel.astype(products), (1, 1), "SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )  # fmt: skip
+    ).astype(inputs.dtype)  # fmt: skip
     images, height, width, channels = values.shape
     rows, columns = height // 2, width // 2
     cut = values[:, : 2 * rows, : 2 * columns]
@@ -49,7 +66,7 @@ def direct(
 
 
 def over_images(
-    function: Callable[..., tuple[Any, Any]], *arrays: Any
+    function: Callable[..., tuple[Any, Any]], *arrays: Any, at_once: int | None = None
 ) -> tuple[Any, Any]:
     """Apply `function` to a few images at a time, so that its work stays in the cache.
 
@@ -57,12 +74,13 @@ def over_images(
       function: `(*arrays [n, ...]) -> (values [n, ...], sums)`.
       arrays: trees of arrays `[E, I, ...]`. The loop runs over parts of I, so that E
         may be sharded over devices.
+      at_once: about so many images a time; None is IMAGES_AT_ONCE.
 
     Returns:
       Values `[E, I, ...]` of all images, and the sums added up.
     """
     episodes, images = jax.tree.leaves(arrays)[0].shape[:2]
-    steps = _steps(episodes, images)
+    steps = _steps(episodes, images, at_once or IMAGES_AT_ONCE)
     lead = (episodes, images // steps, steps)
     parts = jax.tree.map(lambda each: each.reshape(*lead, *each.shape[2:]), arrays)
 
@@ -84,10 +102,10 @@ def over_images(
     return jax.tree.map(join, values), sums
 
 
-def _steps(episodes: int, images: int) -> int:
-    """The divisor of `images` that leaves nearly IMAGES_AT_ONCE images for a step."""
+def _steps(episodes: int, images: int, at_once: int) -> int:
+    """The divisor of `images` that leaves nearly `at_once` images for a step."""
     divisors = [steps for steps in range(1, images + 1) if images % steps == 0]
-    return min(divisors, key=lambda s: abs(episodes * images / s - IMAGES_AT_ONCE))
+    return min(divisors, key=lambda s: abs(episodes * images / s - at_once))
 
 
 def _take(values: jax.Array, step: Any) -> jax.Array:

@@ -14,16 +14,18 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from nmn_jax.nets import convolution, leaves, tiled
+from nmn_jax.nets import convolution, leaves, tiled, windows
 
 Norm = Literal["support", "batch", "running", "episode"]
 Phase = Literal["train", "test"]
+Precision = Literal["float32", "bfloat16"]
 Statistics = tuple["Moments", ...]
 
 NORMS = ("support", "batch", "running", "episode")
 # Norms that keep an average of what they saw in training, and use it at test time.
 KEPT = ("running", "episode")
 PHASES = ("train", "test")
+PRECISIONS = ("float32", "bfloat16")
 EPSILON = 1e-5
 
 
@@ -56,16 +58,22 @@ class Moments(NamedTuple):
     variance: Float[Array, "*episodes channels"]
 
 
-FORMULATIONS: dict[str, convolution.Formulation] = {
-    "direct": convolution.direct,
-    "tiled": tiled.tiled,
-}
+# How a convolution is computed, by the precision of its products.
+FORMULATIONS: dict[str, dict[str, convolution.Formulation]] = {
+    "float32": {"direct": convolution.direct, "tiled": tiled.tiled},
+    "bfloat16": {
+        "direct": convolution.direct_bfloat16, "windows": windows.windows,
+    },
+}  # fmt: skip
+FASTEST_ON_CPU = {"float32": "tiled", "bfloat16": "windows"}
 
 
-def default_formulation(channels: int) -> convolution.Formulation:
-    """The fastest for the backend at hand; few channels are not worth tiles."""
-    cpu = jax.default_backend() == "cpu"
-    return FORMULATIONS["tiled" if cpu and channels >= 32 else "direct"]
+def default_formulation(
+    channels: int, precision: Precision = "float32"
+) -> convolution.Formulation:
+    """The fastest for the backend at hand; few channels are not worth more than one."""
+    own = jax.default_backend() == "cpu" and channels >= 32
+    return FORMULATIONS[precision][FASTEST_ON_CPU[precision] if own else "direct"]
 
 
 def make_conv_encoder(
@@ -75,6 +83,7 @@ def make_conv_encoder(
     norm: Norm = "support",
     momentum: float = 0.9,
     image_shape: tuple[int, int] = (28, 28),
+    precision: Precision = "float32",
     formulation: convolution.Formulation | None = None,
 ) -> Encoder:
     """The paper's encoder: `layers` x (convolution, batch norm, ReLU, max-pool), flat.
@@ -87,15 +96,20 @@ def make_conv_encoder(
         `batch`, at test time the average of that over episodes.
       momentum: weight of the old value in that average.
       image_shape: height and width of an image.
-      formulation: how a convolution is computed, one of `FORMULATIONS`; None is the
-        one measured fastest on this backend.
+      precision: of the convolutions' products. `float32`: that of the parameters.
+        `bfloat16`: what is multiplied is rounded to 8 bits, forwards and backwards, and
+        added up in float32; parameters, moments, features and gradients stay as they
+        are.
+      formulation: how a convolution is computed, one of `FORMULATIONS[precision]`; None
+        is the one measured fastest on this backend.
 
     Raises:
-      ValueError: for an unknown `norm`, or images too small for so many poolings.
+      ValueError: for an unknown `norm` or `precision`, or images too small for so many
+        poolings.
     """
-    _check_encoder(norm, layers, image_shape)
+    _check_encoder(norm, precision, layers, image_shape)
     rows, columns = (side // 2**layers for side in image_shape)
-    convolve = formulation or default_formulation(channels)
+    convolve = formulation or default_formulation(channels, precision)
 
     def init(key: jax.Array, shape: tuple[int, int] = image_shape) -> tuple[Any, Any]:
         _check_shape(shape, image_shape)
@@ -178,9 +192,15 @@ def _check_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
         )
 
 
-def _check_encoder(norm: str, layers: int, image_shape: tuple[int, int]) -> None:
+def _check_encoder(
+    norm: str, precision: str, layers: int, image_shape: tuple[int, int]
+) -> None:
     if norm not in NORMS:
         raise ValueError(f"norm is {norm!r}; choose one of {', '.join(NORMS)}.")
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}."
+        )
     if min(image_shape) < 2**layers:
         raise ValueError(
             f"{layers} poolings leave nothing of images of shape {tuple(image_shape)}; "

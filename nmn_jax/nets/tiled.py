@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from nmn_jax.nets import convolution, winograd
 from nmn_jax.nets.convolution import Pooled
@@ -42,7 +42,15 @@ def first_largest(values: list[jax.Array]) -> jax.Array:
 def shallow(
     inputs: Float[Array, "e i h w 1"], kernel: Float[Array, "3 3 1 o"]
 ) -> Pooled:
-    """A convolution of single-channel images.
+    """A convolution of single-channel images."""
+    total, squares = shallow_sums(inputs, kernel)
+    return Pooled(shallow_maximum(inputs, kernel), total, squares)
+
+
+def shallow_sums(
+    inputs: Float[Array, "e i h w 1"], kernel: Float[Array, "3 3 1 o"]
+) -> tuple[Float[Array, "e i o"], Float[Array, "e i o"]]:
+    """Σ y and Σ y² of every image.
 
     With p the 9 pixels under the kernel at a position, Σ y = Wᵀ Σ p and
     Σ y² = diag(Wᵀ (Σ p pᵀ) W): the moments need no y, and their gradient touches no
@@ -58,14 +66,14 @@ def shallow(
     weights = kernel.reshape(9, -1)
     total = pixels.sum(axis=-1) @ weights
     squares = jnp.einsum("eiab,ao,bo->eio", products, weights, weights)
-    return Pooled(shallow_maximum(inputs, kernel), total, squares)
+    return total, squares
 
 
-def _padded(inputs: Float[Array, "*images h w 1"]) -> jax.Array:
+def _padded(inputs: Shaped[Array, "*images h w 1"]) -> jax.Array:
     return jnp.pad(inputs[..., 0], [(0, 0)] * (inputs.ndim - 3) + [(1, 1)] * 2)
 
 
-def _window_pixels(inputs: Float[Array, "*images h w 1"]) -> winograd.Tiles:
+def window_pixels(inputs: Shaped[Array, "*images h w 1"]) -> winograd.Tiles:
     """The 4x4 pixels under every pooling window, each `[..., H/2, W/2, 1]`."""
     rows, columns = inputs.shape[-3] // 2, inputs.shape[-2] // 2
     padded = _padded(inputs)[..., None]
@@ -78,7 +86,7 @@ def _window_pixels(inputs: Float[Array, "*images h w 1"]) -> winograd.Tiles:
     ]
 
 
-def _window_values(pixels: winograd.Tiles, kernel: jax.Array) -> list[jax.Array]:
+def window_values(pixels: winograd.Tiles, kernel: jax.Array) -> list[jax.Array]:
     """y at the four positions of every pooling window."""
     taps = [(i, j) for i in range(3) for j in range(3)]
     shape = (1,) * (pixels[0][0].ndim - 1) + (-1,)
@@ -95,7 +103,7 @@ def shallow_maximum(
     inputs: Float[Array, "e i h w 1"], kernel: Float[Array, "3 3 1 o"]
 ) -> Float[Array, "e i h2 w2 o"]:
     """The convolution of single-channel images, pooled."""
-    return reduce(jnp.maximum, _window_values(_window_pixels(inputs), kernel))
+    return reduce(jnp.maximum, window_values(window_pixels(inputs), kernel))
 
 
 def _shallow_forward(inputs: jax.Array, kernel: jax.Array) -> tuple:
@@ -106,8 +114,8 @@ def _shallow_backward(residuals: tuple, cotangent: jax.Array) -> tuple:
     inputs, kernel = residuals
 
     def part(inputs: jax.Array, cotangent: jax.Array) -> tuple[tuple, jax.Array]:
-        pixels = _window_pixels(inputs)
-        index = first_largest(_window_values(pixels, kernel))
+        pixels = window_pixels(inputs)
+        index = first_largest(window_values(pixels, kernel))
         windows = jnp.stack([p for row in pixels for p in row], -1)
         windows = windows.reshape(-1, 16)
         last = [jnp.where(index == q, cotangent, 0) for q in range(1, 4)]

@@ -107,9 +107,16 @@ def make_encoder(
       formulation: how a convolution is computed; None is the fastest known.
 
     Raises:
-      ValueError: for inputs of another rank, or images too small for the layers.
+      ValueError: for inputs of another rank, images too small for the layers, or a
+        precision of convolutions where there are none.
     """
     if len(input_shape) == 1:
+        if settings.precision != ModelSettings.precision:
+            raise ValueError(
+                f"model.precision={settings.precision!r} has no effect on vectors "
+                f"{input_shape}: it is that of convolutions, and vectors pass one "
+                "dense layer; leave it out"
+            )
         return encoder_lib.make_dense_encoder(settings.width, input_shape[0])
     if len(input_shape) != 2:
         raise ValueError(
@@ -121,6 +128,7 @@ def make_encoder(
         layers=settings.layers,
         norm=settings.norm,  # type: ignore[arg-type]
         image_shape=input_shape,
+        precision=settings.precision,  # type: ignore[arg-type]
         formulation=formulation,
     )
 

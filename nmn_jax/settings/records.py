@@ -18,7 +18,7 @@ from nmn_jax.feedback.targets import SCALES
 from nmn_jax.memory.addressing import SIMILARITIES
 from nmn_jax.memory.search import SEARCHES
 from nmn_jax.memory.write_rules import WRITE_RULES
-from nmn_jax.nets.encoder import NORMS
+from nmn_jax.nets.encoder import NORMS, PRECISIONS
 from nmn_jax.nets.recurrent import ENCODERS
 from nmn_jax.settings import slot_checks
 from nmn_jax.settings.checks import (
@@ -61,6 +61,7 @@ class ModelSettings(Checked):
     gradients: what a stream keeps for the way back, see `nmn_jax.unrolling`
     presentations: how often the support set is shown within an episode
     channels, layers, norm: of the encoder of images
+    precision: of the products of its convolutions; all else stays in float32
     """
 
     where = "model"
@@ -82,6 +83,7 @@ class ModelSettings(Checked):
     channels: int = checked(64, whole(1, 100_000))
     layers: int = checked(3, whole(1, 16))
     norm: str = checked("batch", choice(NORMS))
+    precision: str = checked("float32", choice(PRECISIONS))
 
     def __post_init__(self) -> None:
         """Raises ValueError for a key that does not fit the rest of the model."""

@@ -1,6 +1,8 @@
-"""The CPU formulation of a convolution against the compiler's, and its parts."""
+"""The CPU formulations of a convolution against the compiler's, and their parts."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,12 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nmn_jax import nets
-from nmn_jax.nets import convolution, tiled, winograd
+from nmn_jax.nets import convolution, tiled, windows, winograd
+
+OURS = {
+    "tiled": tiled.tiled,
+    "windows": partial(windows.windows, products=jnp.float64),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -31,16 +38,18 @@ def example(channels):
     return inputs, kernel, convolution.Pooled(*cotangents)
 
 
+@pytest.mark.parametrize("ours", OURS)
 @pytest.mark.parametrize("channels", (1, 3))
-def test_tiled_equals_the_compilers_convolution(channels, monkeypatch):
+def test_ours_equals_the_compilers_convolution(ours, channels, monkeypatch):
     monkeypatch.setattr(convolution, "IMAGES_AT_ONCE", 4)
+    monkeypatch.setattr(windows, "IMAGES_AT_ONCE", 4)
     inputs, kernel, cotangents = example(channels)
 
     def both(formulation):
         values, pull = jax.vjp(formulation, inputs, kernel)
         return values, pull(cotangents)
 
-    given = jax.jit(both, static_argnums=0)(tiled.tiled)
+    given = jax.jit(both, static_argnums=0)(OURS[ours])
     expected = jax.jit(both, static_argnums=0)(convolution.direct)
     for one, other in zip(
         jax.tree.leaves(given), jax.tree.leaves(expected), strict=True
@@ -48,8 +57,9 @@ def test_tiled_equals_the_compilers_convolution(channels, monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("ours", OURS)
 @pytest.mark.parametrize("channels", (1, 2))
-def test_second_order_gradients(channels):
+def test_second_order_gradients(ours, channels):
     inputs, kernel = normal(0, 1, 2, 4, 4, channels), normal(1, 3, 3, channels, 2)
 
     def penalty(kernel, formulation):
@@ -59,7 +69,7 @@ def test_second_order_gradients(channels):
 
         return jnp.square(jax.grad(loss)(kernel)).sum()
 
-    given = jax.jit(jax.grad(penalty), static_argnums=1)(kernel, tiled.tiled)
+    given = jax.jit(jax.grad(penalty), static_argnums=1)(kernel, OURS[ours])
     expected = jax.jit(jax.grad(penalty), static_argnums=1)(kernel, convolution.direct)
     np.testing.assert_allclose(given, expected, rtol=1e-9)
 
@@ -98,9 +108,10 @@ def test_kernel_transforms_are_adjoint():
     np.testing.assert_allclose(left, right, rtol=1e-12)
 
 
-def test_encoder_is_the_same_on_eight_devices():
+@pytest.mark.parametrize("ours", OURS)
+def test_encoder_is_the_same_on_eight_devices(ours):
     encoder = nets.make_conv_encoder(
-        channels=4, layers=2, image_shape=(8, 8), formulation=tiled.tiled
+        channels=4, layers=2, image_shape=(8, 8), formulation=OURS[ours]
     )
     params, stats = encoder.init(jax.random.key(0))
     images = jnp.abs(normal(1, 8, 4, 8, 8))

@@ -64,7 +64,7 @@ def example(seed=0, *, episodes=2, count=5, side=14, channels=6, **options):
 def test_encoder_equals_the_plain_formulation(norm, formulation):
     with jax.enable_x64(True):
         encoder, params, stats, images = example(
-            norm=norm, formulation=nets.encoder.FORMULATIONS[formulation]
+            norm=norm, formulation=nets.encoder.FORMULATIONS["float32"][formulation]
         )
         weights = jax.random.normal(jax.random.key(9), (2, 5, encoder.width))
 
@@ -146,6 +146,8 @@ def test_the_paper_encoder_has_576_features():
 def test_encoder_errors_name_what_was_given():
     with pytest.raises(ValueError, match="norm is 'layer'"):
         inspect.unwrap(nets.make_conv_encoder)(norm="layer")
+    with pytest.raises(ValueError, match="precision is 'float16'; .* bfloat16"):
+        inspect.unwrap(nets.make_conv_encoder)(precision="float16")
     with pytest.raises(ValueError, match="5 poolings"):
         nets.make_conv_encoder(layers=5)
     encoder, params, stats, images = example()
