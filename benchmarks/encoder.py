@@ -1,15 +1,18 @@
 """The paper's encoder, forward and backward: the naive way and ours, in turn.
 
     python -m benchmarks.encoder --images 20 40 100 --repeats 15
+    python -m benchmarks.encoder --formulations naive tiled windows-bfloat16
 
 Everything is measured twice: in a process as it starts by itself, where the naive way
 lives, and with the settings of experiments/common/runtime.py, which hasten the naive
 way too. One JSON line per setting, number of images and formulation: median
-milliseconds of a pass (gradient for all parameters, float32), the ratio naive / this
+milliseconds of a pass (gradient for all parameters; float32, but for the products of
+formulations in bfloat16), the ratio this / the fastest float32, the ratio naive / this
 (median of the ratios of neighbouring repetitions), the same ratio of processor time
 (which other work on the machine disturbs less), images/s, GFLOP/s of the plain
 convolution sums against a matrix product measured in the same run, and the largest
-relative difference of any gradient from the naive one in float64.
+relative difference of any gradient from the naive one in float64: of rounding alone,
+or of products in bfloat16.
 """
 
 from __future__ import annotations
@@ -67,7 +70,7 @@ def naive(params: Any, images: jax.Array) -> jax.Array:
 
 
 def formulations() -> dict[str, Encode]:
-    """The naive encoder and ours in every formulation."""
+    """The naive encoder and ours in every formulation of every precision."""
 
     def encode(
         encoder: encoder_lib.Encoder, params: Any, images: jax.Array
@@ -75,8 +78,11 @@ def formulations() -> dict[str, Encode]:
         return encoder.apply(params, (), images, supports=SUPPORTS, phase="train")[0]
 
     ours = {
-        name: partial(encode, encoder_lib.make_conv_encoder(formulation=formulation))
-        for name, formulation in encoder_lib.FORMULATIONS.items()
+        f"{name}{'' if precision == 'float32' else f'-{precision}'}": partial(
+            encode, encoder_lib.make_conv_encoder(formulation=formulation)
+        )
+        for precision, known in encoder_lib.FORMULATIONS.items()
+        for name, formulation in known.items()
     }
     return {"naive": naive, **ours}
 
@@ -132,9 +138,10 @@ def in_turn(works: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Take
     return {name: Taken(*np.array(each).T) for name, each in taken.items()}
 
 
-def measure(count: int, repeats: int) -> list[dict[str, Any]]:
+def measure(
+    count: int, repeats: int, encodes: dict[str, Encode]
+) -> list[dict[str, Any]]:
     """The JSON lines of one number of images an episode."""
-    encodes = formulations()
     difference = differences(encodes, count)
     given = example(EPISODES, count, jnp.float32)
     passes = {name: make_pass(encode) for name, encode in encodes.items()}
@@ -143,6 +150,8 @@ def measure(count: int, repeats: int) -> list[dict[str, Any]]:
     taken = in_turn(works | {"product": product}, repeats)
     images = EPISODES * count
     operations = train_step.encoder_operations(images)
+    walls = {name: taken[name].wall for name in encodes if "bfloat16" not in name}
+    fastest = min(walls.values(), key=np.median)
 
     def line(name: str) -> dict[str, Any]:
         wall, processor = taken[name]
@@ -155,6 +164,7 @@ def measure(count: int, repeats: int) -> list[dict[str, Any]]:
             "images": images,
             "milliseconds": round(1e3 * seconds, 1),
             "processor_milliseconds": round(1e3 * float(np.median(processor)), 1),
+            "of_float32": round(float(np.median(wall / fastest)), 2),
             "times_naive": round(float(np.median(naive.wall / wall)), 2),
             "times_naive_processor": round(
                 float(np.median(naive.processor / processor)), 2
@@ -176,7 +186,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", nargs="+", type=int, default=[20])
     parser.add_argument("--repeats", type=int, default=15)
+    encodes = formulations()
+    parser.add_argument(
+        "--formulations", nargs="+", choices=encodes, default=list(encodes)
+    )
     given = parser.parse_args()
+    # Everything is compared with it.
+    chosen = {
+        name: encodes[name]
+        for name in {"naive": 0, **dict.fromkeys(given.formulations)}
+    }
     if runtime.SWITCH not in os.environ:
         here = dict(os.environ)
         for there in ({**here, runtime.SWITCH: "off"}, runtime.tuned(here)):
@@ -184,7 +203,7 @@ def main() -> None:
             subprocess.run(arguments, env=there, check=True)
         return
     for count in given.images:
-        for line in measure(count, given.repeats):
+        for line in measure(count, given.repeats, chosen):
             print(json.dumps(line), flush=True)
 
 

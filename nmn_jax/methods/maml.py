@@ -143,8 +143,12 @@ def published(ways: int, shots: int) -> dict[str, dict[str, Any]]:
     }
 
 
+# Convolutions with a kernel for every task are in the precision of the kernels.
+USES = (*parts.ENCODER_AND_OPTIMIZER, "-model.precision")
+
+
 def _entry(variant: Variant) -> Entry:
-    uses = (*parts.ENCODER_AND_OPTIMIZER, "maml")
+    uses = (*USES, "maml")
     return Entry(functools.partial(make, variant), "episodes", uses, published)
 
 

@@ -122,9 +122,7 @@ def published(ways: int, shots: int) -> dict[str, dict[str, Any]]:
     }
 
 
-ENTRY = Entry(
-    make, "episodes", (*parts.ENCODER_AND_OPTIMIZER, "maml", "maml_plus"), published
-)
+ENTRY = Entry(make, "episodes", (*maml.USES, "maml", "maml_plus"), published)
 
 
 def _init(plus: Plus, key: jax.Array) -> PlusState:

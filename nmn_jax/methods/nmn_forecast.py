@@ -73,7 +73,7 @@ ENTRY = Entry(
     "forecast",
     (
         "model", "-model.presentations", "-model.label_input", "-model.key_width",
-        "-model.channels", "-model.layers", "-model.norm",
+        "-model.channels", "-model.layers", "-model.norm", "-model.precision",
         "sg", "optim", "stream.carry", "forecast",
     ),
 )  # fmt: skip

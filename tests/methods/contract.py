@@ -50,6 +50,12 @@ LINES: dict[str, tuple[str, str, dict, dict[str, str]]] = {
     "nmn": ("nmn", "recommended", {"sg": {"use": "both"}}, {}),
     "nmn-paper": ("nmn", "paper_fast_lr", {"sg": {"use": "both"}}, {}),
     "prototype": ("prototype", "recommended", {}, {}),
+    "prototype-bfloat16": (
+        "prototype",
+        "recommended",
+        {"model": {"precision": "bfloat16"}},
+        {},
+    ),
     # As few inner steps as tell one from another: every one is compiled.
     "maml": ("maml", "recommended", {"maml": {"test_steps": 2}}, {}),
     "meta_sgd": (

@@ -77,8 +77,8 @@ def test_values_lose_what_rounding_of_both_factors_may(formulation):
         assert one.dtype == jnp.float32
         error = jnp.abs(one - other)
         assert (error <= bound + slack).all()
-        # Products in float32 would be closer by four orders of magnitude.
-        assert error.max() > 1e-2 * bound.max()
+        # Most of it cancels in long sums; products in float32 would be far closer still.
+        assert error.max() > 1e-3 * bound.max()
 
 
 @pytest.mark.parametrize("formulation", HALF)

@@ -101,6 +101,7 @@ def test_a_model_fits_its_task():
         (recommended(width=68), SPEC, "width=68 has no room for .* 5 classes"),
         (recommended(layers=5), SPEC, "5 poolings leave nothing"),
         (recommended(), SPEC._replace(input_shape=(2, 3, 4)), r"shape \(2, 3, 4\)"),
+        (recommended(precision="bfloat16"), VECTORS, "'bfloat16' has no effect on vec"),
     ],
 )
 def test_a_model_that_does_not_fit_its_task_is_refused(settings, spec, said):
