@@ -77,7 +77,7 @@ def test_values_lose_what_rounding_of_both_factors_may(formulation):
         assert one.dtype == jnp.float32
         error = jnp.abs(one - other)
         assert (error <= bound + slack).all()
-        # Most of it cancels in long sums; products in float32 would be far closer still.
+        # Much cancels in long sums; products in float32 would be far closer.
         assert error.max() > 1e-3 * bound.max()
 
 
