@@ -112,12 +112,15 @@ def _accuracy(result: Result) -> float:
 def _protocol(first: Result) -> str:
     task = first["task"]
     return (
-        f"{task['streams']} streams of key-value pairs in windows of {task['window']}, "
-        f"every pair asked for {task['nearest']} to {task['farthest']} windows later, "
+        f"{task['streams']} streams of key-value pairs in windows of {task['window']}; "
+        f"pairs are asked for {task['nearest']} to {task['farthest']} windows later, "
+        "with a probability that falls as 1/gap; "
         f"{task['values']} values (chance {100 / task['values']:.0f} %); "
         f"{first['train_steps']} windows, the last {first['evaluation']['tested']} "
         "answered before they are learned from; mean and 95 % interval over seeds. The "
-        "gain is that of the farthest-looking truth over the frozen writer."
+        "gain is that of the farthest-looking truth over the frozen writer. Cotangents "
+        "are compared with those of the one future that came: no prediction can be "
+        "like it."
     )
 
 
