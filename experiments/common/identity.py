@@ -25,6 +25,19 @@ FREE = (EVALUATION, "run.train.minutes")
 SHOWN = 5
 
 
+def folders(name: str, workdir: pathlib.Path | None, results_dir: str) -> pathlib.Path:
+    """Where everything of a run goes, `runs/<name>` unless another folder is given.
+
+    Raises:
+      ValueError: if that or `results_dir` (unless it is "") cannot be written into.
+    """
+    workdir = workdir or pathlib.Path("runs") / name
+    place.claim_folder(workdir, "--workdir")
+    if results_dir:
+        place.claim_folder(results_dir, "--results")
+    return workdir
+
+
 def claim(workdir: pathlib.Path, run: Any, settings: Any) -> str:
     """Make the folder this run's, or find that it is.
 

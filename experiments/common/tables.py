@@ -47,6 +47,14 @@ def mean_of(name: str) -> Measure:
     return measure
 
 
+def studies(found: Iterable[Result]) -> dict[str, list[Result]]:
+    """Results by study, in order of its name; "" are those of none."""
+    parted: dict[str, list[Result]] = {}
+    for each in found:
+        parted.setdefault(each["study"], []).append(each)
+    return dict(sorted(parted.items()))
+
+
 def grouped(found: Iterable[Result]) -> list[Group]:
     """Variants in the order of first appearance, every seed once.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,23 @@ LOADERS: dict[str, Callable[[], Tracks]] = {
     "synthetic": functools.partial(
         trajectories.synthetic.make, cyclists=300, pedestrians=300
     ),
+}
+
+# What differs from the few-shot preset `recommended` in networks that forecast tracks.
+# Targets lie in the future, so no label is an input and there are no keys; the rest was
+# chosen by validation cyclists.
+NETWORK: dict[str, dict[str, Any]] = {
+    "model": {
+        "slots": 10,
+        "width": 32,
+        "key_width": 0,
+        "compose": "query_mem",
+        "label_input": "none",
+        "write_rule": "convex",
+    },
+    "sg": {"predictor": "linear", "order": "first", "rate": 0.01},
+    "optim": {"lr": 3e-3, "predictor_lr": 1e-2, "schedule": "constant"},
+    "stream": {"carry": "episode"},
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from nmn_jax.settings import checks, presets
 from nmn_jax.settings.checks import Checked, checked
-from nmn_jax.settings.records import RECORDS, Settings
+from nmn_jax.settings.records import Settings
 
 TASKS = ("copy", "repeat_copy")
 METHODS = ("lstm_stream", "nmn_stream")
@@ -97,8 +97,8 @@ def resolve(run: Run, uses: tuple[str, ...]) -> Settings:
     Raises:
       ValueError: for a value that may not be, or a setting without effect.
     """
-    given = {name: getattr(run, name) for name in RECORDS if hasattr(run, name)}
     return presets.resolve(
-        "recommended", ways=run.data.bits, shots=1, uses=uses, overrides=given,
+        "recommended", ways=run.data.bits, shots=1, uses=uses,
+        overrides=presets.given(run),
         default_use="off", changes={**CHANGES[run.method], "optim": OPTIM},
     )  # fmt: skip

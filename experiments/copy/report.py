@@ -25,8 +25,7 @@ Rows = dict[str, dict[int, Group]]
 def sections(results: list[Result]) -> list[Section]:
     """One section for every study."""
     found = []
-    for study in sorted({each["study"] for each in results}):
-        chosen = [each for each in results if each["study"] == study]
+    for study, chosen in tables.studies(results).items():
         title = f"Copying{f': study {study}' if study else ''}"
         found.append(Section(title, _text(chosen)))
     return found
@@ -83,8 +82,7 @@ def draw_run(workdir: pathlib.Path, result: Result, folder: pathlib.Path) -> Non
 
 def draw_study(results: list[Result], folder: pathlib.Path) -> None:
     """The curves of every study."""
-    for study in sorted({each["study"] for each in results if each["study"]}):
-        chosen = [each for each in results if each["study"] == study]
+    for study, chosen in tables.studies(e for e in results if e["study"]).items():
         draw(chosen, folder / f"{study}_lengths.png")
 
 

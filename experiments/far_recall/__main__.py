@@ -23,7 +23,7 @@ from experiments import report
 from experiments.common import identity, launch, loop, plots, results
 from experiments.common.bench import Bench
 from experiments.far_recall import protocol, records
-from nmn_jax.run import parallel, place
+from nmn_jax.run import parallel
 
 
 def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> dict:
@@ -39,10 +39,7 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
         that would end the run later.
     """
     bench = protocol.prepare(run, parallel.make_mesh())
-    workdir = workdir or pathlib.Path("runs") / run_name(bench)
-    place.claim_folder(workdir, "--workdir")
-    if results_dir:
-        place.claim_folder(results_dir, "--results")
+    workdir = identity.folders(run_name(bench), workdir, results_dir)
     identity.claim(workdir, run, bench.settings)
     if parallel.is_main_process():
         print(f"{run_name(bench)}: {run.train.steps} windows of {run.data.streams} "

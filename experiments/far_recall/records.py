@@ -7,7 +7,7 @@ from typing import Any
 
 from nmn_jax.settings import checks, presets
 from nmn_jax.settings.checks import Checked, checked
-from nmn_jax.settings.records import RECORDS, Settings
+from nmn_jax.settings.records import Settings
 
 # A memory with room for the farthest question, whose write controller begins at random:
 # matched kernels would make the untrained network a matching network, with nothing left
@@ -103,9 +103,9 @@ def resolve(run: Run, uses: tuple[str, ...]) -> Settings:
       ValueError: for a value that may not be, a setting without effect, or an oracle
         that looks at nothing.
     """
-    given = {name: getattr(run, name) for name in RECORDS if hasattr(run, name)}
     settings = presets.resolve(
-        "recommended", ways=run.data.values, shots=1, uses=uses, overrides=given,
+        "recommended", ways=run.data.values, shots=1, uses=uses,
+        overrides=presets.given(run),
         default_use="off", changes=CHANGES,
     )  # fmt: skip
     oracle = settings.stream.control == "oracle"

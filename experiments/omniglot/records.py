@@ -7,7 +7,7 @@ from typing import Any
 
 from nmn_jax.settings import checks, presets
 from nmn_jax.settings.checks import Checked, checked
-from nmn_jax.settings.records import RECORDS, Settings
+from nmn_jax.settings.records import Settings
 
 SOURCES = ("omniglot", "glyphs")
 SPLITS = ("paper", "official")
@@ -169,8 +169,8 @@ def resolve(
     Raises:
       ValueError: for a value that may not be, or a setting without effect.
     """
-    given = {name: getattr(run, name) for name in RECORDS if hasattr(run, name)}
     return presets.resolve(
-        run.preset, ways=run.ways, shots=run.shots, uses=uses, overrides=given,
+        run.preset, ways=run.ways, shots=run.shots, uses=uses,
+        overrides=presets.given(run),
         default_use="fast", changes=changes,
     )  # fmt: skip

@@ -29,7 +29,7 @@ from experiments.common.bench import Bench
 from experiments.rare_classes import measures, protocol, records
 from experiments.rare_classes import sources as sources_lib
 from experiments.rare_classes.sources import Sources
-from nmn_jax.run import parallel, place
+from nmn_jax.run import parallel
 
 
 def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> dict:
@@ -46,10 +46,7 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
       FileNotFoundError: if MNIST is not at hand; says what to do.
     """
     bench = protocol.prepare(run, parallel.make_mesh())
-    workdir = workdir or pathlib.Path("runs") / run_name(bench)
-    place.claim_folder(workdir, "--workdir")
-    if results_dir:
-        place.claim_folder(results_dir, "--results")
+    workdir = identity.folders(run_name(bench), workdir, results_dir)
     sources = sources_lib.load(run.data, run.validate.part)
     identity.claim(workdir, run, bench.settings)
     if parallel.is_main_process():

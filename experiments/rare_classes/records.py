@@ -7,7 +7,7 @@ from typing import Any
 
 from nmn_jax.settings import checks, presets
 from nmn_jax.settings.checks import Checked, checked
-from nmn_jax.settings.records import RECORDS, Settings
+from nmn_jax.settings.records import Settings
 
 CLASSES = 10
 SOURCES = ("mnist", "digits")
@@ -136,8 +136,7 @@ def resolve(run: Run, uses: tuple[str, ...]) -> Settings:
     Raises:
       ValueError: for a value that may not be, or a setting without effect.
     """
-    given = {name: getattr(run, name) for name in RECORDS if hasattr(run, name)}
     return presets.resolve(
-        run.preset, ways=CLASSES, shots=1, uses=uses, overrides=given,
+        run.preset, ways=CLASSES, shots=1, uses=uses, overrides=presets.given(run),
         default_use="both", changes=CHANGES[run.preset],
     )  # fmt: skip

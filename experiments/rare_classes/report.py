@@ -12,8 +12,7 @@ from experiments.rare_classes import plots, tables
 def sections(results: list[Result]) -> list[Section]:
     """All tables with what they mean, one section for every study."""
     found = []
-    for study in sorted({each["study"] for each in results}):
-        chosen = [each for each in results if each["study"] == study]
+    for study, chosen in common.studies(results).items():
         found.append(Section(_title(study), _text(chosen)))
     return found
 
@@ -60,8 +59,7 @@ def draw_run(workdir: pathlib.Path, result: Result, folder: pathlib.Path) -> Non
 
 def draw_study(results: list[Result], folder: pathlib.Path) -> None:
     """Both figures over all seeds of every study."""
-    for study in sorted({each["study"] for each in results if each["study"]}):
-        chosen = [each for each in results if each["study"] == study]
+    for study, chosen in common.studies(e for e in results if e["study"]).items():
         draw(chosen, folder, prefix=f"{study}_")
 
 

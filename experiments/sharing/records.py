@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from experiments.common import tracks
 from nmn_jax.settings import checks, presets
 from nmn_jax.settings.checks import Checked, checked
-from nmn_jax.settings.records import RECORDS, Settings
+from nmn_jax.settings.records import Settings
 
 SOURCES = ("sdd", "ind", "synthetic")
 SHARINGS = ("separate", "shared", "frozen", "warm")
@@ -17,17 +18,7 @@ METHOD = "nmn_forecast"
 # to a constant velocity leaves a second network next to nothing to learn.
 CHANGES: dict[str, dict[str, dict[str, Any]]] = {
     "recommended": {
-        "model": {
-            "slots": 10,
-            "width": 32,
-            "key_width": 0,
-            "compose": "query_mem",
-            "label_input": "none",
-            "write_rule": "convex",
-        },
-        "sg": {"predictor": "linear", "order": "first", "rate": 0.01},
-        "optim": {"lr": 3e-3, "predictor_lr": 1e-2, "schedule": "constant"},
-        "stream": {"carry": "episode"},
+        **tracks.NETWORK,
         "forecast": {"decode": "flat", "frame": "displacement"},
     },
     "paper_fast_lr": {"stream": {"carry": "memory"}},
@@ -117,9 +108,8 @@ def resolve(run: Run, uses: tuple[str, ...]) -> Settings:
       ValueError: for a value that may not be, a setting without effect, or predictors
         that are shared where nothing predicts.
     """
-    given = {name: getattr(run, name) for name in RECORDS if hasattr(run, name)}
     settings = presets.resolve(
-        run.preset, ways=10, shots=1, uses=uses, overrides=given,
+        run.preset, ways=10, shots=1, uses=uses, overrides=presets.given(run),
         default_use="decoupled", changes=CHANGES[run.preset],
     )  # fmt: skip
     if settings.sg.use == "off" and run.sharing in ("shared", "frozen"):

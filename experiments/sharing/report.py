@@ -12,8 +12,7 @@ from experiments.sharing import plots, tables
 def sections(results: list[Result]) -> list[Section]:
     """Tables with what they mean, a section for every study and streamed class."""
     found = []
-    for study in sorted({each["study"] for each in results}):
-        chosen = [each for each in results if each["study"] == study]
+    for chosen in common.studies(results).values():
         for streamed, groups in tables.parted(chosen).items():
             title = f"Shared predictors, {streamed}s streamed"
             text = [_protocol(next(iter(groups.values())).first), tables.errors(groups)]
@@ -53,8 +52,7 @@ def draw_run(workdir: pathlib.Path, result: Result, folder: pathlib.Path) -> Non
 
 def draw_study(results: list[Result], folder: pathlib.Path) -> None:
     """Both figures of every study."""
-    for study in sorted({each["study"] for each in results if each["study"]}):
-        chosen = [each for each in results if each["study"] == study]
+    for study, chosen in common.studies(e for e in results if e["study"]).items():
         draw(chosen, folder, prefix=f"{study}_")
 
 

@@ -28,7 +28,7 @@ from experiments.common.bench import Bench
 from experiments.trajectory import protocol, records
 from experiments.trajectory import sources as sources_lib
 from experiments.trajectory.sources import Sources
-from nmn_jax.run import parallel, place
+from nmn_jax.run import parallel
 
 EXPERIMENT = "trajectory"
 UNITS = {"squared_error": "", "ade": "m", "fde": "m"}
@@ -48,10 +48,7 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
       FileNotFoundError: if the tracks are not at hand; says what to do.
     """
     bench = protocol.prepare(run, parallel.make_mesh())
-    workdir = workdir or pathlib.Path("runs") / run_name(bench)
-    place.claim_folder(workdir, "--workdir")
-    if results_dir:
-        place.claim_folder(results_dir, "--results")
+    workdir = identity.folders(run_name(bench), workdir, results_dir)
     sources = sources_lib.draw(run, sources_lib.load(run.data))
     suffix = identity.claim(workdir, run, bench.settings)
     if parallel.is_main_process():

@@ -5,29 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from experiments.common import tracks
 from nmn_jax.settings import checks, presets
 from nmn_jax.settings.checks import Checked, checked
-from nmn_jax.settings.records import RECORDS, Settings
+from nmn_jax.settings.records import Settings
 
 SOURCES = ("sdd", "ind", "tafbw", "synthetic")
 SCALES = ("location", "global", "per_track")
 PER_TRACK = ("one", "all")
 PARTS = ("test", "validation")
-# What differs from the few-shot presets. Targets lie in the future, so no label is an
-# input and there are no keys; what follows was chosen by validation cyclists.
+# What differs from the few-shot presets.
 CHANGES: dict[str, dict[str, dict[str, Any]]] = {
     "recommended": {
-        "model": {
-            "slots": 10,
-            "width": 32,
-            "key_width": 0,
-            "compose": "query_mem",
-            "label_input": "none",
-            "write_rule": "convex",
-        },
-        "sg": {"predictor": "linear", "order": "first", "rate": 0.01},
-        "optim": {"lr": 3e-3, "predictor_lr": 1e-2, "schedule": "constant"},
-        "stream": {"carry": "episode"},
+        **tracks.NETWORK,
         "forecast": {"decode": "flat", "frame": "velocity"},
     },
     # Section 4.2: Adam at 1e-5, one memory that goes on from track to track.
@@ -143,8 +133,7 @@ def resolve(run: Run, uses: tuple[str, ...]) -> Settings:
     Raises:
       ValueError: for a value that may not be, or a setting without effect.
     """
-    given = {name: getattr(run, name) for name in RECORDS if hasattr(run, name)}
     return presets.resolve(
-        run.preset, ways=10, shots=1, uses=uses, overrides=given,
+        run.preset, ways=10, shots=1, uses=uses, overrides=presets.given(run),
         default_use="both", changes=CHANGES[run.preset],
     )  # fmt: skip

@@ -70,8 +70,7 @@ def draw_run(workdir: pathlib.Path, result: Result, folder: pathlib.Path) -> Non
 
 def draw_study(results: list[Result], folder: pathlib.Path) -> None:
     """Both figures of every study, without its controls."""
-    for study in sorted({each["study"] for each in results if each["study"]}):
-        chosen = [each for each in results if each["study"] == study]
+    for study, chosen in common.studies(e for e in results if e["study"]).items():
         draw(chosen, folder, prefix=f"{study}_")
 
 

@@ -107,7 +107,6 @@ def adapt(
       weights: the parameters that adapt; `seen.params` holds them beside the others.
       seen: the step that is corrected, with the state (and carries) it started from.
     """
-
     steps = zip(
         seen.params.controllers, seen.state.carries, seen.trace.inputs, cotangents,
         strict=True,
@@ -225,3 +224,28 @@ def unroll(
         probes = cell_lib.zero_probes(cell, steps, dtype)
     given = Given(inputs, cue, probes)
     return path.writer(adaptation, params, (state, first), given)
+
+
+def resume(
+    adaptation: Adaptation,
+    params: cell_lib.CellParams,
+    begun: tuple[NMNState, PerController],
+    inputs: Inputs,
+    *,
+    cue: Cue,
+    probes: PerController | None = None,
+) -> tuple[NMNState, PerController, Trace]:
+    """As `unroll`, from what was learned earlier to what is learned then.
+
+    Args:
+      begun: the state, and by how much fast weights differ from the slow ones, as
+        `delta` says it.
+
+    Returns the final state, the difference then, and the trace.
+    """
+    path, slow, (state, learned) = adaptation.path, params.controllers, begun
+    weights = FastWeights(apply_delta(path, slow, learned), adaptation.source.init())
+    final, adapted, trace = unroll(
+        adaptation, params, state, inputs, cue=cue, weights=weights, probes=probes
+    )
+    return final, delta(path, slow, adapted), trace

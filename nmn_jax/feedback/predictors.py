@@ -185,6 +185,22 @@ def predict(
     return PerController(*finals), PerController(*predicted)
 
 
+def predict_each(
+    predictor: Predictor,
+    params: PerController,
+    outputs: PerController,
+    labels: Float[Array, "streams steps classes"],
+) -> PerController:
+    """ĝ `[B, T, K]` for recorded outputs `[B, T, K]` of B streams, each from the
+    predictor's first carry."""
+    start = carries(predictor, outputs.input.shape[-1])
+
+    def one(outputs: PerController, labels: jax.Array) -> PerController:
+        return predict(predictor, params, outputs, labels, start=start)[1]
+
+    return jax.vmap(one)(outputs, labels)
+
+
 def predict_ask(
     predictor: Predictor,
     params: PerController,

@@ -190,8 +190,7 @@ def begun(design: ForecastDesign, state: Any) -> Any:
 def _make_learn(design: ForecastDesign, state: Any, who: tuple) -> Any:
     """`(learned, start, inputs, cue) -> learned`: fast steps along one sequence."""
     guidance, network, sg_params = who
-    path, slow = design.sg.fast, network.cell.controllers
-    if path is None:
+    if design.sg.fast is None:
         return lambda learned, start, inputs, cue: learned
 
     def loss(output: jax.Array, target: jax.Array) -> jax.Array:
@@ -204,13 +203,8 @@ def _make_learn(design: ForecastDesign, state: Any, who: tuple) -> Any:
     )  # fmt: skip
 
     def learn(learned: Any, start: NMNState, inputs: Inputs, cue: Cue) -> Any:
-        weights = fast_lib.FastWeights(
-            fast_lib.apply_delta(path, slow, learned), adaptation.source.init()
-        )
-        _, adapted, _ = fast_lib.unroll(
-            adaptation, network.cell, start, inputs, cue=cue, weights=weights
-        )
-        return fast_lib.delta(path, slow, adapted)
+        begun = start, learned
+        return fast_lib.resume(adaptation, network.cell, begun, inputs, cue=cue)[1]
 
     return learn
 
@@ -220,12 +214,7 @@ def _predict(
 ) -> PerController:
     """ĝ `[B, S, K]` in normalised units at every recorded controller output."""
     predictor = design.sg.predictor
-    start = predictors.carries(predictor, design.model.cell.width)
-
-    def one(outputs: PerController, targets: jax.Array) -> PerController:
-        return predictors.predict(predictor, learned, outputs, targets, start=start)[1]
-
-    return jax.vmap(one)(outputs, laid.targets)
+    return predictors.predict_each(predictor, learned, outputs, laid.targets)
 
 
 def _replay(

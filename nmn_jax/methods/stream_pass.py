@@ -102,19 +102,17 @@ def _run(design: StreamDesign, state: Any, who: tuple, given: tuple) -> Ran:
             return _run_fast(design, (state.scale, fast), who, (cue, *given))
 
         cue = Cue(labels, guidance.truth)
-        final, trace, change = jax.vmap(one)(state.fast, cue, *given)
+        final, change, trace = jax.vmap(one)(state.fast, cue, *given)
     return Ran(stream_window.decode(design, network, trace), trace, final, change)
 
 
 def _run_fast(
     design: StreamDesign, learned: tuple, who: tuple, given: tuple
-) -> tuple[NMNState, Trace, PerController]:
-    """Of one stream: final state, trace, and what was learned fast."""
+) -> tuple[NMNState, PerController, Trace]:
+    """Of one stream: final state, what was learned fast, and the trace."""
     guidance, network, sg_params = who
     cue, start, inputs, probes = given
     scale, before = learned
-    path, slow = design.sg.fast, network.cell.controllers
-    assert path is not None
 
     def step_loss(output: jax.Array, target: jax.Array) -> jax.Array:
         return design.loss(design.model.decoder.apply(network.decoder, output), target)
@@ -123,14 +121,10 @@ def _run_fast(
         design.sg, design.model.cell, sg_params, control=guidance.control,
         oracle=sg_lib.StepOracle(step_loss, design.sg.scale(scale)),
     )  # fmt: skip
-    begun = fast_lib.FastWeights(
-        fast_lib.apply_delta(path, slow, before), adaptation.source.init()
+    begun = start, before
+    return fast_lib.resume(
+        adaptation, network.cell, begun, inputs, cue=cue, probes=probes
     )
-    final, weights, trace = fast_lib.unroll(
-        adaptation, network.cell, start, inputs,
-        cue=cue, weights=begun, probes=probes,
-    )  # fmt: skip
-    return final, trace, fast_lib.delta(path, slow, weights)
 
 
 def _predict(
@@ -138,12 +132,7 @@ def _predict(
 ) -> PerController:
     """ĝ `[B, T, K]` in normalised units at every recorded controller output."""
     predictor = design.sg.predictor
-    start = predictors.carries(predictor, design.model.cell.width)
-
-    def one(outputs: PerController, targets: jax.Array) -> PerController:
-        return predictors.predict(predictor, learned, outputs, targets, start=start)[1]
-
-    return jax.vmap(one)(outputs, batch.targets)
+    return predictors.predict_each(predictor, learned, outputs, batch.targets)
 
 
 def _future(

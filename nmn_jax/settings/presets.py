@@ -107,6 +107,11 @@ def override(settings: Settings, **changes: Mapping[str, Any]) -> Settings:
     return dataclasses.replace(settings, **replaced)
 
 
+def given(run: Any) -> dict[str, Mapping[str, Any]]:
+    """What a run gives explicitly, by record: its fields of the names in `RECORDS`."""
+    return {name: getattr(run, name) for name in RECORDS if hasattr(run, name)}
+
+
 def resolve(
     name: str,
     *,
@@ -133,16 +138,17 @@ def resolve(
         without effect.
     """
     settings = override(preset(name, ways=ways, shots=shots), **(changes or {}))
-    given = {
+    explicit = {
         record: {field: value for field, value in fields.items() if value is not None}
         for record, fields in overrides.items()
     }
     # Misspelt names and bad values are told as such before anything is without effect.
-    use = given.get("sg", {}).get("use") or (
+    use = explicit.get("sg", {}).get("use") or (
         default_use if {"sg", "sg.use"} & set(uses) else "off"
     )
-    result = override(settings, **{**given, "sg": {**given.get("sg", {}), "use": use}})
-    for record, fields in given.items():
+    with_use = {**explicit.get("sg", {}), "use": use}
+    result = override(settings, **{**explicit, "sg": with_use})
+    for record, fields in explicit.items():
         for field, value in fields.items():
             _check_effect(f"{record}.{field}", value, uses, result)
     return result
