@@ -179,6 +179,20 @@ def test_a_warm_network_starts_as_the_first_and_keeps_its_predictors():
     assert np.abs(near).max() < 0.1 < np.abs(own).max()
 
 
+def test_a_warm_start_is_made_once():
+    """At its next turn the second network goes on from where it was."""
+    states, _ = ran("warm")
+    bench, before = bench_of("warm"), states[3].method.second
+    key = jax.random.fold_in(states[0].key, 1)
+    source = jnp.asarray(TRACKS[1].train)
+    batch = bench.task.sample(key, before.step, source)
+    expected, _ = jax.jit(bench.method.step)(before, batch)
+    chex.assert_trees_all_close(
+        states[4].method.second.inner.network.params, expected.inner.network.params,
+        rtol=1e-6, atol=1e-7,
+    )  # fmt: skip
+
+
 def test_random_predictors_have_no_layer_of_zeros(key):
     state = protocol.start(bench_of("separate")).method.first.inner
     silent = state.sg.params.predictors

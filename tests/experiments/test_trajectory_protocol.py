@@ -144,6 +144,9 @@ def test_held_out_tracks_are_asked_after_the_steps_that_were_named():
         protocol.phase(RUN, PARTS),
     )  # fmt: skip
     assert int(last.step) == 3
+    # Only who is adapted to was learned from.
+    seen = np.asarray(last.inner.seen)
+    assert set(np.flatnonzero(seen.sum(axis=0))) == set(range(20, 24))
     for name, numbers in (("heldout", range(30, 35)), ("support", range(20, 24))):
         assert found[name]["fde"].shape == (3, 2)
         for place, taken in enumerate((0, 1, 3)):

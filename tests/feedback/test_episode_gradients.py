@@ -13,7 +13,7 @@ from tiny import float64
 
 from nmn_jax import losses
 from nmn_jax import model as model_lib
-from nmn_jax.feedback import pipeline, plumbing
+from nmn_jax.feedback import fast, pipeline, plumbing
 from nmn_jax.feedback.controls import CONTROLS
 from nmn_jax.feedback.pipeline import Guidance
 from nmn_jax.feedback.sg import SGParams
@@ -142,8 +142,30 @@ def test_both_cotangents_pulled_back_at_once_are_each_pulled_back(rule, warmup):
         way = episode_pass.make_pass(design, state, tiny_model.make_batch(2), "train")
         assert way.whole
         way = way._replace(whole=whole)
-        return pipeline.two_speeds(sg, state, way).network.cell.controllers
+        gradients = pipeline.two_speeds(sg, state, way)
+        true = gradients.back.params[0].cell.controllers
+        return gradients.network.cell.controllers, true
 
-    at_once, each = tiny.jit(lambda: (found(True), found(False)))()
+    (at_once, true), (each, _) = tiny.jit(lambda: (found(True), found(False)))()
     chex.assert_trees_all_close(at_once, each, rtol=1e-10, atol=1e-12)
     assert all(np.any(leaf) for leaf in jax.tree.leaves(at_once))
+    # The first step is warm-up, if there is any: true gradients alone.
+    pairs = zip(jax.tree.leaves(at_once), jax.tree.leaves(true), strict=True)
+    alike = [np.allclose(found, slow, rtol=1e-9, atol=1e-12) for found, slow in pairs]
+    assert all(alike) if warmup else not all(alike)
+
+
+@float64
+def test_injecting_nothing_is_back_propagation_where_controllers_adapt():
+    """A replay knows the slow weights alone: true cotangents must not go through it."""
+    model = tiny_model.make_model("skip_lstm", label_input="write", presentations=2)
+    path = fast.make_fast_path(("output",), tensors=("skip",), writer="slow")
+    sg = tiny_model.make_sg(fast=path, rule="add", weight=0.0)
+    design = tiny_model.make_design(model, sg)
+    state = tiny_model.method_state(3, tiny_model.make_method(design), model)
+    way = episode_pass.make_pass(design, state, tiny_model.make_batch(2), "train")
+    found = tiny.jit(lambda: pipeline.two_speeds(sg, state, way))()
+    chex.assert_trees_all_close(
+        found.network.cell.controllers, found.back.params[0].cell.controllers,
+        rtol=1e-12, atol=1e-14,
+    )  # fmt: skip

@@ -100,7 +100,7 @@ def test_every_tensor_has_its_own_rate():
     assert len(set(pointers)) == len(pointers)
 
 
-def looped(path, case, source, rate):
+def looped(path, case, source, rate, *, probes):
     """Step, listen, then move each chosen tensor against its own gradient."""
     weights, state, carries, traces = (
         case.params.controllers,
@@ -108,13 +108,12 @@ def looped(path, case, source, rate):
         source.init(),
         [],
     )
-    zeros = PerController(*(jnp.zeros((K,)),) * 3)
     for t in range(len(case.inputs.label)):
-        inputs = jax.tree.map(lambda leaf, t=t: leaf[t], case.inputs)
+        inputs, probed = jax.tree.map(lambda leaf, t=t: leaf[t], (case.inputs, probes))
         merged = case.params._replace(controllers=weights)
         written = case.params if path.writer is fast.slow_writes else merged
-        after, trace = case.cell.step(written, state, inputs, zeros)
-        _, corrected = case.cell.step(merged, state, inputs, zeros)
+        after, trace = case.cell.step(written, state, inputs, probed)
+        _, corrected = case.cell.step(merged, state, inputs, probed)
         seen = Seen(merged, state, inputs, corrected, Cue(inputs.label))
         carries, cotangents = source.step(carries, seen)
         weights = PerController(
@@ -177,10 +176,11 @@ def test_an_episode_is_a_loop(names, tensors, step_size, writer, kinds, core):
     )
     case = make_case(kinds, steps=STEPS, label_input="write")
     source = make_source(core)
-    state, weights, trace = unroll(path, case, source, rate=0.3)
+    probes = PerController(*(0.3 * tiny.normal(30 + i, STEPS, K) for i in range(3)))
+    state, weights, trace = unroll(path, case, source, rate=0.3, probes=probes)
     merged = fast.merge(case.params.controllers, weights.controllers)
     found = (state, merged, trace)
-    expected = tiny.jit(lambda: looped(path, case, source, 0.3))()
+    expected = tiny.jit(lambda: looped(path, case, source, 0.3, probes=probes))()
     chex.assert_trees_all_close(found, expected, rtol=1e-12, atol=1e-12)
     for name in ALL:
         before = getattr(case.params.controllers, name)

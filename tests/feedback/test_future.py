@@ -120,6 +120,9 @@ def test_a_trace_looks_along_the_chain_of_windows():
     share = 0.4
     rule = Future(LINEAR, trace=share, windows=3, scale=lambda scale: {"carry": 1.0})
     cursor, learner, windows = drawn(rule)
+    # Nothing but their number says that windows before the first are none.
+    none = learner.past.cursor._replace(starts=jnp.zeros((2, B), bool))
+    learner = learner._replace(past=learner.past._replace(cursor=none))
     step = jax.jit(functools.partial(lessons.learn, rule, run=run))
     cursors = [cursor]
     for at, window in enumerate(windows):

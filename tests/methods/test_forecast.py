@@ -88,6 +88,18 @@ def test_slow_gradients_are_finite_differences(decode):
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-8)
 
 
+@pytest.mark.parametrize("decode", ["aligned", "flat"])
+def test_the_loss_is_the_tasks_of_what_was_said(decode):
+    """Mean over the steps asked for, in the task's units, whatever those of answers."""
+    design = design_of("off", decode=decode, frame="displacement")
+    state, batch = state_of(design), batch_of()
+    back = gradients(design, state, batch).back
+    read = jax.vmap(design.decoding.read)
+    said = read(back.aux.outputs, batch.inputs, batch.targets)
+    expected = np.mean(np.square(np.asarray(said) - np.asarray(batch.targets)))
+    np.testing.assert_allclose(back.loss, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("use", ["fast", "both"])
 def test_a_target_reaches_answers_of_later_sequences_only(use):
     design = design_of(use)

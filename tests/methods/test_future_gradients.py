@@ -116,6 +116,44 @@ def test_windows_with_the_true_future_are_back_propagation_through_all(
     assert max(jax.tree.leaves(gap)) > 1e-4
 
 
+@tiny.float64
+def test_what_is_learned_of_the_future_is_the_same_whatever_is_injected():
+    """From the cotangent the window found on its way, or by a pass of its own."""
+    model = tiny_model.make_model("linear", label_input="write")
+    task = tiny_model.make_task("stream")
+    images = tiny.normal(1, 3, tiny_model.SIDE, tiny_model.SIDE)
+    window = StreamBatch(images, tiny.one_hot(np.arange(3) % tiny.C))
+
+    def learned(control):
+        future = Future(state_predictors.make_mlp_state_predictor(4), control=control)
+        design = StreamDesign(
+            model, tiny_model.make_sg(), task.loss, "bootstrap", "stream", future
+        )
+        method = nmn_stream.make_method(design, task, (collecting(), collecting()))
+        state = first_state(method)
+        state = state._replace(starts=jnp.zeros_like(state.starts))
+        start = state.future.learned.opt_state
+        after = tiny.jit(method.step)(state, window)[0].future.learned.opt_state
+        return jax.tree.map(jnp.subtract, after, start)
+
+    found, expected = learned("none"), learned("zeroed")
+    chex.assert_trees_all_close(found, expected, rtol=1e-9, atol=1e-12)
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(found))
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_where_a_sequence_ends_nothing_of_it_is_remembered(ended):
+    method = nmn({"kinds": "linear"}, ORACLE._replace(control="none"))
+    state = first_state(method)
+    images = tiny.normal(1, 2, tiny_model.SIDE, tiny_model.SIDE)
+    window = StreamBatch(images, tiny.one_hot(np.arange(2)), jnp.asarray(ended))
+    after = method.step(state, window)[0]
+    assert np.all(after.starts == ended)
+    assert np.any(after.previous) == (not ended)
+    for leaf in jax.tree.leaves(after.future.history):
+        assert np.any(leaf) == (not ended)
+
+
 UNITS, WIDTH, TARGETS, STREAMS, STEPS = 4, 3, 2, 2, 2
 ENDS = ((False, False), (True, False), (False, True), (True, True))
 
