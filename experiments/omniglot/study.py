@@ -47,4 +47,15 @@ def settings() -> Iterator[tuple[str, ...]]:
             )  # fmt: skip
 
 
-STUDIES = {"sg_effect": sg_effect, "settings": settings}
+def precision() -> Iterator[tuple[str, ...]]:
+    """Products of the encoder in half precision against single, at one small budget."""
+    for seed, ways, each in itertools.product(
+        (0, 1, 2), (5, 20), ("float32", "bfloat16")
+    ):
+        yield (
+            f"--config={ways}way1shot", f"--config.model.precision={each}",
+            f"--config.seed={seed}", *SMALL_BUDGET,
+        )  # fmt: skip
+
+
+STUDIES = {"sg_effect": sg_effect, "settings": settings, "precision": precision}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pathlib
 
@@ -139,3 +140,18 @@ def test_bad_arguments_end_in_one_line(monkeypatch, capsys):
     assert "no run of sg_effect" in called(monkeypatch, "--only=all")[1]
     assert called(monkeypatch, "--jobs=0")[1] == 2
     assert "--jobs=0: must be at least 1" in capsys.readouterr().err
+
+
+def test_precision_is_all_that_runs_of_its_study_differ_in():
+    runs = [resolved(flags, "omniglot") for flags in STUDIES["precision"].queue()]
+    assert len({(run.train, run.validate, run.eval) for run, _ in runs}) == 1
+    pairs = {}
+    for run, settings in runs:
+        rest = dataclasses.replace(
+            settings, model=dataclasses.replace(settings.model, precision="float32")
+        )
+        pairs.setdefault((run.data, run.seed, rest), []).append(
+            settings.model.precision
+        )
+    assert len(pairs) == 2 * 3
+    assert all(found == ["float32", "bfloat16"] for found in pairs.values())
