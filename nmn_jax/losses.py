@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+# Of a squared distance.
+TINY = 1e-12
+
 
 def cross_entropy(
     logits: Float[Array, "*batch classes"], target: Float[Array, "*batch classes"]
@@ -19,6 +22,16 @@ def squared_error(
 ) -> Float[Array, "*batch"]:
     """Squared error, mean over the target's width; the task loss of trajectories."""
     return jnp.mean((predicted - target) ** 2, axis=-1)
+
+
+def distance(
+    predicted: Float[Array, "*batch width"], target: Float[Array, "*batch width"]
+) -> Float[Array, "*batch"]:
+    """Distance between positions in the plane, mean over all of them that a target
+    holds, `width / 2`; far-off tracks count less than by their squares."""
+    missed = (predicted - target).reshape(*target.shape[:-1], -1, 2)
+    # The root has no slope at zero.
+    return jnp.mean(jnp.sqrt(jnp.sum(missed**2, axis=-1) + TINY), axis=-1)
 
 
 def accuracy(
@@ -41,3 +54,7 @@ def regression_scores(
 ) -> dict[str, jax.Array]:
     """What a regression reports: `squared_error`."""
     return {"squared_error": squared_error(predicted, target)}
+
+
+# What a forecast may descend, by name.
+FORECAST = {"squared_error": squared_error, "distance": distance}

@@ -1,5 +1,6 @@
 """Losses and scores by hand."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import tiny
@@ -22,6 +23,16 @@ def test_cross_entropy_of_soft_targets_and_large_logits():
 def test_squared_error_is_a_mean_over_the_width():
     found = losses.squared_error(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 5.0]]))
     np.testing.assert_allclose(found, [(1 + 9) / 2])
+
+
+def test_a_distance_is_a_mean_over_positions():
+    """Of positions missed by 5 and 1; it has a slope where nothing is missed."""
+    said = jnp.array([[3.0, 4.0, 1.0, 1.0]])
+    asked = jnp.array([[0.0, 0.0, 1.0, 2.0]])
+    np.testing.assert_allclose(losses.distance(said, asked), [3.0], rtol=1e-6)
+    slope = jax.grad(lambda at: losses.distance(at, asked).sum())
+    np.testing.assert_allclose(slope(said), [[0.3, 0.4, 0.0, -0.5]], atol=1e-6)
+    np.testing.assert_array_equal(slope(asked), 0 * asked)
 
 
 def test_accuracy_by_hand():

@@ -42,6 +42,21 @@ def subplots(
     return figure, figure.subplots(**options)
 
 
+def legend_below(figure: Any, axis: Any, *, size: float = 7) -> None:
+    """What the lines of an axis are, below all axes, in as many columns as fit.
+
+    Args:
+      size: of the letters, in points.
+    """
+    handles, labels = axis.get_legend_handles_labels()
+    # Inches: of a letter about half its size, and the line with its margins.
+    widest = max(map(len, labels), default=1) * 0.55 * size / 72 + 0.6
+    columns = max(1, int(figure.get_figwidth() / widest))
+    figure.legend(
+        handles, labels, fontsize=size, loc="outside lower center", ncols=columns
+    )
+
+
 def save(figure: Any, path: pathlib.Path, *, dpi: int = 120) -> None:
     """Write a figure; a palette keeps the file under 200 kB."""
     from PIL import Image

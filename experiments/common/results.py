@@ -281,9 +281,11 @@ def summary(result: Mapping[str, Any]) -> str:
 
 
 def tell(measured: Mapping[str, Any]) -> str:
-    """A measure in words, fractions in per cent."""
+    """A measure in words, fractions in per cent; three digits of what is small."""
     scale, unit = (100, " %") if measured["unit"] == "fraction" else (1, "")
-    half = measured["half"]
-    spread = "" if half is None else f" ± {scale * half:.2f}"
+    mean, half = scale * measured["mean"], measured["half"]
+    digits = 2 if mean == 0 else max(2, 2 - math.floor(math.log10(abs(mean))))
+    form = f".{digits}f" if digits < 5 else ".2e"
+    spread = "" if half is None else f" ± {scale * half:{form}}"
     unit = unit or (f" {measured['unit']}" if measured["unit"] else "")
-    return f"{scale * measured['mean']:.2f}{spread}{unit}"
+    return f"{mean:{form}}{spread}{unit}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,16 +31,27 @@ NETWORK: dict[str, dict[str, Any]] = {
         "compose": "query_mem",
         "label_input": "none",
         "write_rule": "convex",
+        # A linear skip around every step lets a memory grow without bound: what is
+        # recalled is written again, 50 times a track.
+        "controller": "lstm",
     },
-    "sg": {"predictor": "linear", "order": "first", "rate": 0.01},
+    "sg": {"predictor": "linear", "order": "first", "rate": 0.01, "tensors": ()},
     "optim": {"lr": 3e-3, "predictor_lr": 1e-2, "schedule": "constant"},
     "stream": {"carry": "episode"},
 }
 
 
+class Loaded(NamedTuple):
+    """Windows of tracks, and what was taken out of the tracks before, rule by rule, as
+    `trajectories.as_json` has it."""
+
+    windows: Windows
+    cleaning: list[dict[str, Any]]
+
+
 def load(
     source: str, observed: int, horizon: int, *, fps: float = 0.0, every: int = 0
-) -> Windows:
+) -> Loaded:
     """All windows of both classes.
 
     Args:
@@ -53,12 +64,16 @@ def load(
       ValueError: for files that are not what they should be.
       FileNotFoundError: if they are not at hand; says what to do.
     """
-    # Windows leave out what is too short.
+    # What is too short for a window is known at the pace of the windows.
     rules = trajectories.standard(points=2)
-    tracks = trajectories.clean(LOADERS[source](), rules).tracks
+    tracks, report = trajectories.clean(LOADERS[source](), rules)
     if fps:
         tracks = trajectories.resample(tracks, fps)
-    return trajectories.windows(tracks, observed, horizon, every=every or None)
+    tracks, last = trajectories.clean(tracks, [trajectories.short(observed + horizon)])
+    return Loaded(
+        trajectories.windows(tracks, observed, horizon, every=every or None),
+        trajectories.as_json([*report, *last[1:]]),
+    )
 
 
 def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:

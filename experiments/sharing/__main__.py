@@ -44,7 +44,8 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
     """
     bench = protocol.prepare(run, parallel.make_mesh())
     workdir = identity.folders(run_name(bench), workdir, results_dir)
-    tracks = sources_lib.draw(run, sources_lib.load(run.data))
+    loaded = sources_lib.load(run.data)
+    tracks = sources_lib.draw(run, loaded.windows)
     identity.claim(workdir, run, bench.settings)
     if parallel.is_main_process():
         print(f"{run_name(bench)}: {run.draws} draws of {run.train.steps} steps; files "
@@ -53,7 +54,7 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
     if not parallel.is_main_process():
         return {}
     curves = protocol.curves(plots.rows(workdir), run.draws)
-    result = make_result(bench, outcome, curves)
+    result = make_result(bench, outcome, curves, cleaning=loaded.cleaning)
     results.write_result(result, workdir, results_dir)
     report.draw_run(workdir)
     return result
@@ -84,8 +85,11 @@ def run_name(bench: Bench) -> str:
     return "-".join(parts)
 
 
-def make_result(bench: Bench, outcome: loop.Outcome, curves: dict) -> dict:
-    """Errors of both networks at the end, over draws; the curves in `extra`."""
+def make_result(
+    bench: Bench, outcome: loop.Outcome, curves: dict, *, cleaning: list[dict]
+) -> dict:
+    """Errors of both networks at the end, over draws; in `extra` the curves, and what
+    was left out of the tracks."""
     run, score = bench.run, protocol.SCORE
     return results.make_result(
         run, bench.settings, outcome,
@@ -103,7 +107,7 @@ def make_result(bench: Bench, outcome: loop.Outcome, curves: dict) -> dict:
         },
         images_per_step=run.train.batch,
         first_step_seconds=outcome.first_step,
-        extra={"curves": curves},
+        extra={"curves": curves, "cleaning": cleaning},
     )  # fmt: skip
 
 

@@ -33,8 +33,7 @@ def branch(
                        fontsize=9)  # fmt: skip
         axis.set_xlabel("step of the streamed network")
     axes[0, 0].set_ylabel("squared error on held-out tracks, scaled units")
-    handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, fontsize=7, loc="outside lower center", ncols=2)
+    plots.legend_below(figure, axes[0, 0])
     plots.save(figure, path, dpi=DPI)
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.common import tracks
+from experiments.common.tracks import Loaded
 from experiments.sharing import records
 from experiments.sharing.protocol import Tracks
 from nmn_jax.data import trajectories
 from nmn_jax.data.trajectories import LABELS, Windows
 
 
-def load(data: records.Data) -> Windows:
-    """All windows of both classes; raises as `tracks.load`."""
+def load(data: records.Data) -> Loaded:
+    """All windows of both classes, and what was left out; raises as `tracks.load`."""
     return tracks.load(data.source, data.observed, data.horizon)
 
 

@@ -49,7 +49,8 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
     """
     bench = protocol.prepare(run, parallel.make_mesh())
     workdir = identity.folders(run_name(bench), workdir, results_dir)
-    sources = sources_lib.draw(run, sources_lib.load(run.data))
+    loaded = sources_lib.load(run.data)
+    sources = sources_lib.draw(run, loaded.windows)
     suffix = identity.claim(workdir, run, bench.settings)
     if parallel.is_main_process():
         print(f"{run_name(bench)}: {run.draws} draws of {run.train.steps} steps; files "
@@ -60,7 +61,7 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
     examples = protocol.examples(bench, last, asked)
     if not parallel.is_main_process():
         return {}
-    result = make_result(bench, outcome, tested, examples)
+    result = make_result(bench, outcome, tested, examples, cleaning=loaded.cleaning)
     results.write_result(result, workdir, results_dir, suffix=suffix)
     if not suffix:
         report.draw_run(workdir)
@@ -96,8 +97,11 @@ def make_result(
     outcome: loop.Outcome,
     tested: dict[str, dict[str, np.ndarray]],
     examples: dict[str, np.ndarray],
+    *,
+    cleaning: list[dict],
 ) -> dict:
-    """Errors on held-out tracks after some steps; every curve of every draw in `extra`.
+    """Errors on held-out tracks after some steps; in `extra` every curve of every draw,
+    and what was left out of the tracks.
 
     The interval is over draws.
     """
@@ -121,6 +125,7 @@ def make_result(
             "steps": list(run.eval.steps),
             **{name: _listed(each, 8) for name, each in tested.items()},
             "examples": _listed(examples, 2),
+            "cleaning": cleaning,
         },
     )  # fmt: skip
 

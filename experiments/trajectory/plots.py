@@ -23,7 +23,7 @@ def adaptation(groups: Mapping[str, Group], path: pathlib.Path) -> None:
 
     The first steps alone and all of them; mean and 95 % interval over draws.
     """
-    figure, axes = plots.subplots(ncols=3, figsize=(14, 4.4))
+    figure, axes = plots.subplots(ncols=3, figsize=(14, 5))
     panels = (("heldout", FIRST), ("heldout", None), ("support", None))
     for axis, (part, most) in zip(axes, panels, strict=True):
         for place, (name, group) in enumerate(groups.items()):
@@ -33,8 +33,7 @@ def adaptation(groups: Mapping[str, Group], path: pathlib.Path) -> None:
         told = "held-out pedestrians" if part == "heldout" else "those adapted to"
         axis.set_title(told, fontsize=9)
     axes[0].set_ylabel("squared error, scaled units")
-    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=6,
-                  loc="outside lower center", ncols=3)  # fmt: skip
+    plots.legend_below(figure, axes[0])
     plots.save(figure, path, dpi=DPI)
 
 
@@ -61,15 +60,14 @@ def forecasts(groups: Mapping[str, Group], path: pathlib.Path) -> None:
     rows = 2 if count > 3 else 1
     columns = -(-count // rows)
     figure, axes = plots.subplots(
-        nrows=rows, ncols=columns, squeeze=False, figsize=(4.2 * columns, 3.6 * rows)
+        nrows=rows, ncols=columns, squeeze=False, figsize=(4.6 * columns, 3.8 * rows)
     )
     for place, axis in enumerate(axes.flat):
         if place >= count:
             axis.set_axis_off()
             continue
         _tracks(axis, groups, place)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=6, loc="outside lower center", ncols=3)
+    plots.legend_below(figure, axes[0, 0])
     plots.save(figure, path, dpi=DPI)
 
 

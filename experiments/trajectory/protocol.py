@@ -22,6 +22,7 @@ from experiments.common.bench import Bench
 from experiments.common.training import RunState
 from experiments.trajectory import records
 from experiments.trajectory.sources import Part, Sources
+from nmn_jax import losses
 from nmn_jax.methods import table
 from nmn_jax.run import parallel
 from nmn_jax.tasks import trajectories
@@ -56,8 +57,9 @@ def prepare(run: records.Run, mesh: Mesh) -> Bench:
             "holds different tracks; take smaller batches"
         )
     single = trajectories.forecast(
-        observed=run.data.observed, horizon=run.data.horizon, batch=run.train.batch
-    )
+        observed=run.data.observed, horizon=run.data.horizon, batch=run.train.batch,
+        loss=losses.FORECAST[run.train.loss],
+    )  # fmt: skip
     made = entry.make(settings, single, steps=run.train.steps)
     task, method = draws.task(single, run.draws), draws.method(made, run.draws)
     answering = training.make_answering(method, task, mesh)
@@ -96,7 +98,7 @@ def errors(missed: jax.Array, size: jax.Array) -> dict[str, jax.Array]:
 
     Args:
       missed: in scaled units.
-      size: metres of a unit, `[draws, N, 2]`.
+      size: metres of a unit, `[draws, N, 2]`, the same along axes that are turned.
     """
     distance = jnp.linalg.norm(missed * size[:, :, None], axis=-1)
     return {
@@ -135,16 +137,26 @@ def make_step(bench: Bench, learn: Learn, tracks: np.ndarray) -> loop.Step:
     return step
 
 
+def make_adapt(bench: Bench, learn: Learn) -> Callable[[Any, Any], Any]:
+    """`(state, batch) -> state` after one step on it: the method's own kind of step,
+    or that of training, whose optimiser goes on."""
+    adapt = bench.method.adapt
+    if adapt is None:
+        return lambda state, batch: learn(state, batch)[0]
+    return jax.jit(lambda state, batch: adapt(state, batch, 1))
+
+
 def adapted(bench: Bench, learn: Learn, state: Any, support: Part) -> Iterator[Any]:
     """The state after 0, 1, 2, … steps on the support tracks, all of them each time.
 
-    The steps are those of training, its optimiser goes on; `state` is left alone.
+    See `make_adapt`; `state` is left alone.
     """
+    adapt = make_adapt(bench, learn)
     batches = jax.vmap(lambda xy: trajectories.parted(xy, bench.run.data.observed))
     batch = batches(parallel.replicate(bench.mesh, support.xy))
     while True:
         yield state
-        state = learn(state, batch)[0]
+        state = adapt(state, batch)
 
 
 def test(
@@ -188,5 +200,4 @@ def examples(
         "true": part.xy[0, :, observed:],
         "said": np.asarray(said)[0],
     }
-    size, centre = part.size[0][:, None], part.centre[0][:, None]
-    return {name: xy * size + centre for name, xy in whole.items()}
+    return {name: part.metres(0, xy) for name, xy in whole.items()}

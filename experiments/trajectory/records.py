@@ -6,12 +6,13 @@ import dataclasses
 from typing import Any
 
 from experiments.common import tracks
+from nmn_jax import losses
 from nmn_jax.settings import checks, presets
 from nmn_jax.settings.checks import Checked, checked
 from nmn_jax.settings.records import Settings
 
 SOURCES = ("sdd", "ind", "tafbw", "synthetic")
-SCALES = ("location", "global", "per_track")
+SCALES = ("location", "global", "per_track", "heading")
 PER_TRACK = ("one", "all")
 PARTS = ("test", "validation")
 # What differs from the few-shot presets.
@@ -37,7 +38,8 @@ class Data(Checked):
     fps: frames per second that tracks are brought to; 0 leaves them as they are
     observed, horizon: frames that are seen, and frames after them that are asked for
     every: frames from the start of one window of a track to the next; 0 is a window
-    scale: whose extent becomes [-0.5, 0.5]
+    scale: whose extent becomes [-0.5, 0.5]; with `heading` coordinates are those of
+      where a road user is and heads
     train, support: cyclists to train on, pedestrians to adapt to
     per_track: one window of each cyclist who is trained on, or all of them; of all
       others it is one
@@ -59,12 +61,14 @@ class Data(Checked):
 class Train(Checked):
     """Batches of `batch` tracks, one a step; 100 steps as in section 4.2.
 
+    loss: what is descended, `squared_error` as in the paper or the `distance`
     minutes: stop training after this wall time, counted over all resumes; 0 is never
     """
 
     where = "train"
     steps: int = checked(100, checks.positive)
     batch: int = checked(10, checks.whole(1, 100_000))
+    loss: str = checked("squared_error", checks.choice(losses.FORECAST))
     minutes: float = checked(0.0, checks.minutes)
     steps_per_call: int = checked(1, checks.whole(1, 1))
     log_every: int = checked(10, checks.positive)
@@ -120,6 +124,8 @@ class Run(Checked):
     optim: dict[str, Any] = dataclasses.field(default_factory=dict)
     stream: dict[str, Any] = dataclasses.field(default_factory=dict)
     forecast: dict[str, Any] = dataclasses.field(default_factory=dict)
+    maml: dict[str, Any] = dataclasses.field(default_factory=dict)
+    maml_plus: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def resolve(run: Run, uses: tuple[str, ...]) -> Settings:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.common import tracks
+from experiments.common.tracks import Loaded
 from experiments.trajectory import records
 from nmn_jax.data import trajectories
 from nmn_jax.data.trajectories import Draw, Windows
@@ -14,11 +15,17 @@ from nmn_jax.data.trajectories import Draw, Windows
 
 class Part(NamedTuple):
     """Tracks of every draw: positions `[draws, N, T + H, 2]` in scaled units, and
-    centre and metres of a unit `[draws, N, 2]`."""
+    centre and metres of a unit `[draws, N, 2]` with the axes `[draws, N, 2, 2]`."""
 
     xy: np.ndarray
     centre: np.ndarray
     size: np.ndarray
+    axes: np.ndarray
+
+    def metres(self, draw: int, scaled: np.ndarray) -> np.ndarray:
+        """Positions `[n, ..., 2]` of the first n tracks of a draw, in metres."""
+        own = (each[draw, : len(scaled)].astype(float) for each in self[1:])
+        return trajectories.Frame(*own).metres(scaled)
 
 
 class Sources(NamedTuple):
@@ -31,8 +38,8 @@ class Sources(NamedTuple):
     heldout: Part
 
 
-def load(data: records.Data) -> Windows:
-    """All windows of both classes; raises as `tracks.load`."""
+def load(data: records.Data) -> Loaded:
+    """All windows of both classes, and what was left out; raises as `tracks.load`."""
     return tracks.load(
         data.source, data.observed, data.horizon, fps=data.fps, every=data.every
     )
@@ -83,7 +90,7 @@ def _one_each(windows: Windows, shuffled: np.ndarray) -> np.ndarray:
 
 def _part(scale: trajectories.Scale, windows: Windows) -> Part:
     frame = trajectories.frame(scale, windows)
-    return Part(frame.scaled(windows.xy), frame.centre, frame.size)
+    return Part(frame.scaled(windows.xy), *frame)
 
 
 def _stacked(parts: tuple[Part, ...]) -> Part:

@@ -53,13 +53,17 @@ def grouped(results: Iterable[Result]) -> dict[str, Group]:
     return dict(sorted(named, key=lambda pair: pair[0]))
 
 
-def plain(groups: Mapping[str, Group]) -> dict[str, Group]:
-    """Those that are no control."""
-    return {
-        name: group
-        for name, group in groups.items()
-        if aspects(group.first)[-2:] == ("none", 1.0)
-    }
+def is_plain(result: Result) -> bool:
+    """Whether it is no control, and of the settings that were found best."""
+    found, default = aspects(result), Aspects()
+    if found.method != default.method:
+        return True
+    return found == default._replace(use=found.use)
+
+
+def is_drawn(result: Result) -> bool:
+    """Of these, synthetic gradients in full use or none, so that lines are few."""
+    return is_plain(result) and aspects(result).use in ("off", "both")
 
 
 def draws(group: Group, kind: str, at: int, part: str = "heldout") -> dict[int, float]:

@@ -18,7 +18,8 @@ from nmn_jax.feedback import plumbing
 from nmn_jax.methods import parts
 from nmn_jax.methods.base import Answer, Entry, Method
 from nmn_jax.nets import leaves
-from nmn_jax.settings import builders, forecasts
+from nmn_jax.settings import builders
+from nmn_jax.settings import forecasts as forecasts_lib
 from nmn_jax.settings.records import Settings
 from nmn_jax.tasks.base import ForecastBatch, Task
 from nmn_jax.tasks.decoding import Frame
@@ -60,8 +61,8 @@ def make_design(settings: Settings, task: Task, *, steps: int) -> Design:
     return Design(
         leaves.make_lstm(forecast.units),
         leaves.make_dense(forecast.units),
-        forecasts.make_forecast_head(forecast, task.spec.targets),
-        forecasts.make_frame(forecast, task.spec),
+        forecasts_lib.make_forecast_head(forecast, task.spec.targets),
+        forecasts_lib.make_frame(forecast, task.spec),
         forecast.units,
         builders.make_optimizer(settings.optim, settings.optim.lr, steps=steps),
         task,
@@ -72,10 +73,10 @@ def make_method(design: Design) -> Method:
     """The method of a forecaster put together by hand."""
 
     def predict(state: AttentionState, inputs: jax.Array) -> Answer:
-        return Answer(_forecasts(design, state.network.params, inputs), {})
+        return Answer(forecasts(design, state.network.params, inputs), {})
 
     return Method(
-        functools.partial(_init, design),
+        functools.partial(init, design),
         functools.partial(_step, design),
         predict,
         parts.slim,
@@ -94,7 +95,8 @@ ENTRY = Entry(
 )  # fmt: skip
 
 
-def _init(design: Design, key: jax.Array) -> AttentionState:
+def init(design: Design, key: jax.Array) -> AttentionState:
+    """The state before the first step."""
     keys = jax.random.split(key, 4)
     width, units = design.task.spec.targets, design.units
     params = {
@@ -133,7 +135,8 @@ def _forecast(design: Design, params: Any, seen: jax.Array) -> jax.Array:
     return jax.lax.scan(one, first, anchors[1:])[1]
 
 
-def _forecasts(design: Design, params: Any, inputs: jax.Array) -> jax.Array:
+def forecasts(design: Design, params: Any, inputs: jax.Array) -> jax.Array:
+    """What is said, `[N, H, D]`, after sequences `[N, T, D]`."""
     return jax.vmap(functools.partial(_forecast, design, params))(inputs)
 
 
@@ -141,7 +144,7 @@ def loss(
     design: Design, params: Any, batch: ForecastBatch
 ) -> tuple[jax.Array, jax.Array]:
     """Mean loss of a batch, and what was said, `[B, H, D]`."""
-    said = _forecasts(design, params, batch.inputs)
+    said = forecasts(design, params, batch.inputs)
     each = jax.vmap(jax.vmap(design.task.loss))(said, batch.targets)
     return jnp.mean(each), said
 

@@ -31,7 +31,8 @@ class Method(NamedTuple):
       Answer` for a stream or a forecast; nothing changes
     slim: `(State) -> State`, only what `predict` needs; idempotent
     adapt: `(State, Context, steps) -> State`, that many gradient steps on one episode's
-      context (B = 1; map over episodes with the state shared), or None
+      context (B = 1; map over episodes with the state shared), or on all sequences of a
+      `ForecastBatch`; None where that is left to `step`, or cannot be
     columns: how tables name it, `{column: entry}`
     transductive: whether an answer may depend on the other queries
     """

@@ -10,7 +10,7 @@ cosine schedule of the outer rate is `optim.schedule`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +22,7 @@ from nmn_jax.methods import maml, parts
 from nmn_jax.methods.base import Answer, Entry, Method
 from nmn_jax.methods.maml import Design, Variant, mean_loss, per_task
 from nmn_jax.nets.encoder import KEPT, Block
-from nmn_jax.settings.records import MamlPlusSettings, Settings
+from nmn_jax.settings.records import MamlPlusSettings, MamlSettings, Settings
 from nmn_jax.tasks.base import Batch, Context, Task
 from nmn_jax.types import TrainState
 
@@ -83,11 +83,7 @@ def make(settings: Settings, task: Task, *, steps: int) -> Method:
             f"model.norm={norm!r} with method 'maml++': choose 'batch' (transductive, "
             "as the authors' code has it) or 'episode' (averages of every inner step)"
         )
-    if settings.maml_plus.first_order and given.order == "first":
-        raise ValueError(
-            f"maml_plus.first_order={settings.maml_plus.first_order} with maml.order="
-            "'first': there is no second order to move to; leave one of them out"
-        )
+    check_orders(settings)
     parted = maml.make_parts(MAML_PLUS, settings, task, steps=steps)
     plus = Plus(parted, settings.maml_plus, norm in KEPT)
     return Method(
@@ -96,17 +92,26 @@ def make(settings: Settings, task: Task, *, steps: int) -> Method:
         functools.partial(_predict, plus),
         parts.slim,
         None,
-        {**maml.columns(parted, settings), "multi-step": _told(settings.maml_plus)},
+        {**maml.columns(parted, settings), "multi-step": told(settings.maml_plus)},
         norm == "batch",
     )
 
 
-def _told(settings: MamlPlusSettings) -> str:
+def check_orders(settings: Settings) -> None:
+    """Raises ValueError for annealing to a second order that is never used."""
+    if settings.maml_plus.first_order and settings.maml.order == "first":
+        raise ValueError(
+            f"maml_plus.first_order={settings.maml_plus.first_order} with maml.order="
+            "'first': there is no second order to move to; leave one of them out"
+        )
+
+
+def told(settings: MamlPlusSettings, *, norms: bool = True) -> str:
     """What else is at work, for tables."""
     named = [
         f"loss {settings.multi_step}" if settings.multi_step else "",
         f"first order {settings.first_order}" if settings.first_order else "",
-        f"norm {settings.norm_parameters}",
+        f"norm {settings.norm_parameters}" if norms else "",
         f"rates {settings.rates}",
     ]
     return ", ".join(filter(None, named))
@@ -252,9 +257,19 @@ def slow_gradient(
 
         return plumbing.gradient(loss, state.network.params)
 
-    if not plus.settings.first_order:
-        return of(plus.design.settings.order)
-    early = state.step < plus.settings.first_order
+    return in_order(plus.settings, plus.design.settings, state.step, of)
+
+
+def in_order(
+    plus: MamlPlusSettings,
+    inner: MamlSettings,
+    step: jax.Array,
+    of: Callable[[str], tuple],
+) -> tuple:
+    """`of(order)` with the order that inner gradients have at a training step."""
+    if not plus.first_order:
+        return of(inner.order)
+    early = step < plus.first_order
     result: tuple = jax.lax.cond(early, lambda: of("first"), lambda: of("second"))
     return result
 

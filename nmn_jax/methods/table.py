@@ -8,6 +8,7 @@ from nmn_jax.methods import (
     kinematic,
     lstm_stream,
     maml,
+    maml_forecast,
     maml_plus,
     nmn,
     nmn_forecast,
@@ -29,6 +30,8 @@ METHODS: dict[str, Entry] = {
     "cnn_replay": replay.around(cnn.ENTRY),
     "nmn_forecast": nmn_forecast.ENTRY,
     "attention": attention.ENTRY,
+    "maml_forecast": maml_forecast.MAML,
+    "maml_plus_forecast": maml_forecast.MAML_PLUS,
     "constant_velocity": kinematic.VELOCITY,
     "constant_position": kinematic.POSITION,
 }

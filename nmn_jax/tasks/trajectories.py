@@ -5,12 +5,18 @@ from __future__ import annotations
 import jax
 
 from nmn_jax import losses
-from nmn_jax.tasks.base import ForecastBatch, Spec, Task
+from nmn_jax.tasks.base import ForecastBatch, Loss, Spec, Task
 
 AXES = 2
 
 
-def forecast(*, observed: int = 50, horizon: int = 50, batch: int = 10) -> Task:
+def forecast(
+    *,
+    observed: int = 50,
+    horizon: int = 50,
+    batch: int = 10,
+    loss: Loss = losses.squared_error,
+) -> Task:
     """Where a road user will be, from where it was (section 4.2 of the paper).
 
     Its source is one array `[tracks, observed + horizon, 2]` of positions in scaled
@@ -21,6 +27,7 @@ def forecast(*, observed: int = 50, horizon: int = 50, batch: int = 10) -> Task:
       observed: T, frames that are seen.
       horizon: H, frames that are asked for.
       batch: B, tracks of a batch.
+      loss: of positions, see `losses.FORECAST`.
     """
 
     def sample(key: jax.Array, step: jax.Array, source: jax.Array) -> ForecastBatch:
@@ -35,7 +42,7 @@ def forecast(*, observed: int = 50, horizon: int = 50, batch: int = 10) -> Task:
         return parted(source[chosen], observed)
 
     spec = Spec("forecast", "regression", (observed, AXES), AXES, horizon=horizon)
-    return Task(spec, sample, losses.squared_error, losses.regression_scores)
+    return Task(spec, sample, loss, losses.regression_scores)
 
 
 def parted(tracks: jax.Array, observed: int) -> ForecastBatch:

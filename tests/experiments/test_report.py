@@ -223,3 +223,16 @@ def test_a_run_of_an_unknown_benchmark_is_named(tmp_path):
     (tmp_path / "result.json").write_text(json.dumps({**RESULT, "experiment": "maze"}))
     with pytest.raises(ValueError, match="run of 'maze', which draws nothing"):
         report.draw_run(tmp_path)
+
+
+def test_a_legend_below_is_whole_however_long_its_names():
+    figure, axes = plots.subplots(ncols=2, figsize=(8, 4))
+    for number in range(9):
+        axes[0].plot([0, 1], [0, number], label=f"{number} " + "a long name " * 6)
+    plots.legend_below(figure, axes[0])
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box, whole = legend.get_window_extent(), figure.bbox
+    assert len(legend.get_texts()) == 9
+    assert box.x0 >= whole.x0 and box.x1 <= whole.x1 and box.y0 >= whole.y0
+    assert axes[0].get_window_extent().y0 > box.y1

@@ -89,6 +89,17 @@ def test_a_result_says_what_was_measured_and_how_it_came_about():
     assert results.summary(found).startswith("accuracy 75.00 ± 317.66 % (50 steps")
 
 
+def test_what_is_small_is_told_with_three_digits():
+    def told(mean, half=None, unit=""):
+        return results.tell({"mean": mean, "half": half, "n": 3, "unit": unit})
+
+    assert told(0.98621, 0.0019, "fraction") == "98.62 ± 0.19 %"
+    assert told(0.604, 0.06, "m") == "0.604 ± 0.060 m"
+    assert told(-0.012, 0.003) == "-0.0120 ± 0.0030"
+    assert told(5.57e-5, 2.1e-5) == "5.57e-05 ± 2.10e-05"
+    assert told(0.0, 0.5) == "0.00 ± 0.50"
+
+
 def test_one_episode_writes_null_and_no_nan():
     found = make(measures={"accuracy": results.measure([1.0])})
     assert found["measures"]["accuracy"]["half"] is None

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from experiments.common import results
+from experiments.common import tracks as common_tracks
 from experiments.sharing import exchange, protocol, records, report, sources, tables
 from experiments.sharing.exchange import SHARINGS, Pair
 from nmn_jax.data import trajectories
@@ -203,13 +204,17 @@ def test_random_predictors_have_no_layer_of_zeros(key):
 
 
 def test_a_run_from_files_to_pictures(tmp_path, monkeypatch):
-    found = trajectories.windows(made_up(frames=6), 3, 3)
+    cleaning = trajectories.clean(made_up(frames=6), []).report
+    found = common_tracks.Loaded(
+        trajectories.windows(made_up(frames=6), 3, 3), trajectories.as_json(cleaning)
+    )
     monkeypatch.setattr(sources, "load", lambda data: found)
     run = dataclasses.replace(RUN, sharing="shared")
     result = job.main(run, tmp_path / "run", str(tmp_path / "results"))
     copy = tmp_path / "results" / "sharing" / "single" / "run.json"
     assert json.loads(copy.read_text()) == result == results.read(copy)
     curves = result["extra"]["curves"]
+    assert result["extra"]["cleaning"][0]["rule"] == "read"
     assert curves["steps"] == [2, 4]
     assert np.shape(curves["second"]) == np.shape(curves["first"]) == (2, 2)
     assert result["measures"]["second squared_error"]["n"] == 2

@@ -60,7 +60,7 @@ def numbered(*parts: range) -> Sources:
         xy = np.zeros((2, len(numbers), 5, 2), np.float32)
         xy[..., 0] = np.array(numbers)[:, None]
         one = np.ones((2, len(numbers), 2), np.float32)
-        return Part(xy, 0 * one, one)
+        return Part(xy, 0 * one, one, one[..., None] * np.eye(2, dtype=np.float32))
 
     return Sources(*map(part, parts))
 
@@ -73,7 +73,7 @@ def bench_of(run=RUN):
 
 
 def metres(part: Part) -> np.ndarray:
-    return part.xy * part.size[:, :, None] + part.centre[:, :, None]
+    return np.stack([part.metres(draw, xy) for draw, xy in enumerate(part.xy)])
 
 
 def test_a_draw_keeps_road_users_apart():
@@ -136,6 +136,25 @@ def test_every_adaptation_step_sees_all_support_tracks_and_nobody_else():
     assert int(state.step) == 0
 
 
+def test_a_method_adapts_in_its_own_way_where_it_has_one():
+    bench = bench_of()
+
+    def adapt(state, batch, steps):
+        return state._replace(step=state.step + 7 * steps)
+
+    own = bench._replace(method=bench.method._replace(adapt=adapt))
+    learn, state = protocol.make_learn(bench), protocol.start(bench).method
+    found = protocol.adapted(own, learn, state, PARTS.support)
+    assert [int(each.step) for each in itertools.islice(found, 3)] == [0, 7, 14]
+
+
+def test_what_is_descended_is_what_the_run_names():
+    train = dataclasses.replace(RUN.train, loss="distance")
+    task = bench_of(dataclasses.replace(RUN, train=train)).task
+    assert task.loss(jax.numpy.array([3.0, 4.0]), jax.numpy.zeros(2)) == 5
+    assert bench_of().task.loss(jax.numpy.array([3.0, 4.0]), jax.numpy.zeros(2)) == 12.5
+
+
 def test_held_out_tracks_are_asked_after_the_steps_that_were_named():
     """The toy says its steps for every position: what it misses by is known."""
     bench = bench_of()
@@ -179,13 +198,16 @@ def test_errors_are_in_metres_by_each_axis():
 
 
 def test_a_run_from_files_to_pictures(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "load", lambda data: windows())
+    cleaning = trajectories.clean(made_up(), trajectories.standard(points=6)).report
+    loaded = tracks.Loaded(windows(), trajectories.as_json(cleaning))
+    monkeypatch.setattr(sources, "load", lambda data: loaded)
     result = job.main(RUN, tmp_path / "run", str(tmp_path / "results"))
     copy = tmp_path / "results" / "trajectory" / "single" / "run.json"
     assert json.loads(copy.read_text()) == result == results.read(copy)
     assert result["extra"]["steps"] == [0, 1, 3]
     assert np.shape(result["extra"]["heldout"]["ade"]) == (3, 2)
     assert np.shape(result["extra"]["examples"]["said"]) == (4, 2, 2)
+    assert result["extra"]["cleaning"] == loaded.cleaning != []
     assert result["measures"]["fde after 3"]["n"] == 2
     assert result["measures"]["fde after 3"]["unit"] == "m"
     drawn = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
@@ -239,8 +261,17 @@ def test_the_key_of_a_draw_is_no_other_draws(key):
 
 def test_every_source_of_the_configs_can_be_loaded():
     assert set(tracks.LOADERS) == set(records.SOURCES)
-    found = tracks.load("synthetic", 50, 50)
+    found, cleaning = tracks.load("synthetic", 50, 50)
     for label in trajectories.LABELS:
         assert len(np.unique(found.users[found.labels == label])) > 200
-    slower = tracks.load("synthetic", 50, 50, fps=12.5)
+    slower = tracks.load("synthetic", 50, 50, fps=12.5).windows
     assert slower.fps == 12.5 and len(slower.xy) < len(found.xy)
+    # Counts go down rule by rule, and every track that is left gives a window.
+    last = cleaning[-1]
+    assert last["rule"] == "short, fewer than 100 points"
+    assert [each["rule"] for each in cleaning].count("read") == 1
+    for label in trajectories.LABELS:
+        left = [each["left"][label]["points"] for each in cleaning]
+        assert left == sorted(left, reverse=True)
+        users = np.unique(found.users[found.labels == label])
+        assert last["left"][label]["users"] == len(users)

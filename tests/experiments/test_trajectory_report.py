@@ -33,7 +33,8 @@ def made(errors, fde=(1.0, 1.0), **aspects):
         "experiment": "trajectory", "study": "sdd", "method": told.method,
         "columns": {"method": told.method, "synthetic gradients": told.use},
         "task": {
-            "data": "sdd", "observed": 50, "horizon": 50, "train": 150, "support": 10
+            "data": "sdd", "observed": 50, "horizon": 50, "train": 150, "support": 10,
+            "scale": "heading",
         },
         "measures": {"fde after 8": {"mean": 1.0, "half": 0.1, "n": 2, "unit": "m"}},
         "variant": str(told), "evaluation": {"kind": "tracks", "part": "test"},
@@ -49,6 +50,10 @@ def made(errors, fde=(1.0, 1.0), **aspects):
     }  # fmt: skip
 
 
+CLEANING = [
+    {"rule": "standing", "changed": 3,
+     "left": {"cyclist": {"users": 5, "tracks": 6, "points": 700}}}
+]  # fmt: skip
 OFF = made([[4.0, 1.0], [4.0, 1.0], [2.0, 1.0]], (1.5, 2.5))
 BOTH = made([[2.0, 1.0], [4.0, 1.0], [1.0, 0.5]], (1.0, 2.5), use="both")
 VELOCITY = made([[1.0, 1.0]] * 3, (1.0, 2.0), method="constant_velocity")
@@ -86,11 +91,22 @@ def test_the_section_tells_all_of_it_and_a_study_is_drawn(tmp_path):
         "sdd: 100 steps on 150 cyclists, then steps on 10 pedestrians" in section.text
     )
     assert section.text.count("\n| nmn_forecast") >= 8
+    found[0]["extra"]["cleaning"] = CLEANING
+    told, again = report.sections(found)
+    assert told.title == "Trajectories: what was left out of sdd" and again == section
+    assert "| standing | 3 | 5 / 6 / 700 |" in told.text
+    assert "not for commercial use" in told.text
     report.draw_study(found, tmp_path)
     drawn = sorted(tmp_path.iterdir())
     assert [path.name for path in drawn] == ["sdd_adaptation.png", "sdd_forecasts.png"]
     assert all(path.stat().st_size < 200_000 for path in drawn)
-    assert len(tables.plain(tables.grouped(found))) == 3
+    decoupled = made([[1.0, 1.0]] * 3, use="decoupled")
+    aligned = made([[1.0, 1.0]] * 3, decode="aligned")
+    everyone = [*found, decoupled, aligned]
+    assert [each for each in everyone if tables.is_plain(each)] == [
+        *found[:3], decoupled
+    ]  # fmt: skip
+    assert [each for each in everyone if tables.is_drawn(each)] == found[:3]
 
 
 def branches(sharing, second, first=((1.0, 1.0),) * 3):

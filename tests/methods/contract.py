@@ -107,6 +107,18 @@ LINES: dict[str, tuple[str, str, dict, dict[str, str]]] = {
         {"forecast": {"units": 4, "frame": "velocity"}},
         {},
     ),
+    "maml_forecast": (
+        "maml_forecast",
+        "recommended",
+        {"forecast": {"units": 4}, "maml": {"steps": 1}},
+        {},
+    ),
+    "maml_plus_forecast": (
+        "maml_plus_forecast",
+        "recommended",
+        {"forecast": {"units": 4}, "maml": {"steps": 2}},
+        {},
+    ),
 }
 
 

@@ -85,7 +85,7 @@ def load(directory: str | os.PathLike | None = None) -> records.Tracks:
             "inD: no NN_tracks.csv, NN_tracksMeta.csv and NN_recordingMeta.csv in "
             f"{folder}. Set NMN_DATA_DIR to the folder that holds inD/, or ask the "
             "authors of the data set for a copy. Without it, use the made-up tracks of "
-            "nmn_jax.data.trajectories.synthetic."
+            "nmn_jax.data.trajectories.synthetic (--config=synthetic of experiments)."
         )
     parts = [read(folder, name) for name in names]
     for name, part in zip(names, parts, strict=True):

@@ -2,7 +2,8 @@
 
 Two packed files hold the tracks of cyclists and pedestrians: 23 videos at the full 30
 frames per second, and all 60 at 3. Positions there are pixels, centre of the annotated
-box; they become metres by the scale stored for each video.
+box; they become metres by the scale stored for each video. Licence: CC BY-NC-SA 3.0,
+not for commercial use.
 """
 
 import os

@@ -1,7 +1,8 @@
 """Test Area Autonomous Driving Baden-Württemberg (Zipfl et al., ITSC 2020).
 
 Cyclists and pedestrians at two signalled intersections in Karlsruhe: metres, east and
-north of the recording's origin, one row each 100 ms.
+north of the recording's origin, one row each 100 ms. Licence: CC BY-NC-SA 4.0, for
+non-commercial scientific use.
 """
 
 import os

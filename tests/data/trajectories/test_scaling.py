@@ -80,7 +80,44 @@ def test_the_future_has_no_say_in_the_scale_of_a_track(two_places):
     assert (scaling.frame(scale, earlier).size != frame.size).any()
 
 
-@pytest.mark.parametrize("kind", ["location", "global", "per_track"])
+def test_whoever_keeps_going_arrives_at_one(two_places):
+    """Of a heading the last point seen is the origin; a turned world looks the same."""
+    random = np.random.default_rng(1)
+    steps = np.arange(4)[:, None]
+    moves = random.uniform(1, 3, (11, 1, 2)) * random.choice([-1, 1], (11, 1, 2))
+    straight = two_places._replace(xy=moves * steps, fps=2.0)
+    scale = scaling.fit(straight, "heading")
+    scaled = scaling.frame(scale, straight).scaled(straight.xy)
+    expected = (steps - 1) * np.array([0.5, 0.0])
+    np.testing.assert_allclose(scaled, np.tile(expected, (11, 1, 1)), atol=1e-12)
+
+    walks = straight._replace(xy=straight.xy + 0.2 * random.normal(size=(11, 4, 2)))
+    scaled = scaling.frame(scale, walks).scaled(walks.xy)
+    turn = np.array([[0.6, 0.8], [-0.8, 0.6]])
+    turned = walks._replace(xy=3 * walks.xy @ turn + 7)
+    found = scaling.frame(scale, turned).scaled(turned.xy)
+    np.testing.assert_allclose(found, scaled, atol=1e-12)
+    # A left turn is one, and the future has no say.
+    other = walks._replace(xy=walks.xy + np.array([0, 0, 9, 9])[:, None])
+    frames = [scaling.frame(scale, each) for each in (walks, other)]
+    for one, two in zip(*frames, strict=True):
+        np.testing.assert_array_equal(one, two)
+    np.testing.assert_allclose(np.linalg.det(frames[0].axes), 1.0)
+
+
+def test_a_heading_is_that_of_the_last_half_second(two_places):
+    """Two frames at four a second; three were seen, then came a turn."""
+    path = np.array([[0.0, 0], [0, 5], [4, 5], [4, 8]])
+    windows = two_places._replace(xy=np.tile(path, (11, 1, 1)), observed=3, fps=4.0)
+    frame = scaling.frame(scaling.fit(windows, "heading"), windows)
+    np.testing.assert_allclose(frame.size[0], np.hypot(4, 5) / 2)
+    windows = windows._replace(fps=2.0)
+    frame = scaling.frame(scaling.fit(windows, "heading"), windows)
+    np.testing.assert_allclose(frame.size[0], 4.0)
+    np.testing.assert_allclose(frame.axes[0], np.eye(2))
+
+
+@pytest.mark.parametrize("kind", ["location", "global", "per_track", "heading"])
 def test_metres_come_back(two_places, kind):
     frame = scaling.frame(scaling.fit(two_places, kind), two_places)
     scaled = frame.scaled(two_places.xy)
@@ -89,7 +126,7 @@ def test_metres_come_back(two_places, kind):
 
 def test_standing_still_is_not_blown_up(two_places):
     still = two_places._replace(xy=np.full((11, 4, 2), 7.0))
-    for kind in ("location", "per_track"):
+    for kind in ("location", "per_track", "heading"):
         frame = scaling.frame(scaling.fit(still, kind), still)
         assert (frame.size == scaling.LEAST).all() and not frame.scaled(still.xy).any()
 
@@ -99,7 +136,7 @@ def test_what_cannot_be_fitted_is_said(two_places):
         scaling.fit(two_places, "city")
     with pytest.raises(ValueError, match="draw at least one"):
         scaling.fit(two_places.take(np.arange(0)))
-    none = scaling.frame(
-        scaling.fit(two_places, "per_track"), two_places.take(np.arange(0))
-    )
-    assert none.size.shape == (0, 2)
+    for kind in ("per_track", "heading"):
+        scale = scaling.fit(two_places, kind)
+        none = scaling.frame(scale, two_places.take(np.arange(0)))
+        assert none.size.shape == (0, 2)
