@@ -5,20 +5,17 @@
     python -m experiments.omniglot                     # quick: made-up glyphs, no files
 
 Variants: `quick`, and `<N>way<S>shot` for any N and S. Every field can be overridden,
-e.g. `--config.optim.lr=5e-4`; `model`, `sg`, `optim`, `adapt`, `maml` and
-`maml_plus` start empty and override the preset. Time and published numbers: see the
-table in README.md.
+e.g. `--config.optim.lr=5e-4`; `model`, `sg`, `optim`, `adapt` and those of single
+methods (`maml`, `matching`, …) start empty and override the preset. Time and published
+numbers: see the table in README.md.
 """
 
-import dataclasses
 import re
 
 import ml_collections
-from ml_collections import config_dict
 
-from experiments.common.config import placeholders
+from experiments.common.config import from_record
 from experiments.omniglot import records
-from nmn_jax.settings import records as library
 
 
 def get_config(variant: str = "quick") -> ml_collections.ConfigDict:
@@ -27,14 +24,7 @@ def get_config(variant: str = "quick") -> ml_collections.ConfigDict:
     Raises:
       ValueError: if the variant is neither `quick` nor `<N>way<S>shot`.
     """
-    config = ml_collections.ConfigDict(dataclasses.asdict(records.Run()))
-    config.data.split = config_dict.placeholder(str)
-    config.model = placeholders(library.ModelSettings)
-    config.sg = placeholders(library.SGSettings)
-    config.optim = placeholders(library.OptimSettings)
-    config.adapt = placeholders(library.AdaptSettings)
-    config.maml = placeholders(library.MamlSettings)
-    config.maml_plus = placeholders(library.MamlPlusSettings)
+    config = from_record(records.Run())
     if variant == "quick":
         return _quick(config)
     match = re.fullmatch(r"(\d+)way(\d+)shot", variant)

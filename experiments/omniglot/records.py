@@ -123,6 +123,7 @@ class Run(Checked):
     adapt: dict[str, Any] = dataclasses.field(default_factory=dict)
     maml: dict[str, Any] = dataclasses.field(default_factory=dict)
     maml_plus: dict[str, Any] = dataclasses.field(default_factory=dict)
+    matching: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises ValueError where Lake's runs cannot or must not be asked."""

@@ -2,9 +2,11 @@
 
 from nmn_jax.methods import base as base
 from nmn_jax.methods import cnn as cnn
+from nmn_jax.methods import end_to_end as end_to_end
 from nmn_jax.methods import lstm_stream as lstm_stream
 from nmn_jax.methods import maml as maml
 from nmn_jax.methods import maml_plus as maml_plus
+from nmn_jax.methods import matching as matching
 from nmn_jax.methods import nmn as nmn
 from nmn_jax.methods import nmn_stream as nmn_stream
 from nmn_jax.methods import prototype as prototype

@@ -20,7 +20,8 @@ from nmn_jax.methods.base import Answer, Entry, Method
 from nmn_jax.nets import leaves
 from nmn_jax.nets.encoder import KEPT, Encoder
 from nmn_jax.settings import builders
-from nmn_jax.settings.records import MamlSettings, Settings
+from nmn_jax.settings.records import Settings
+from nmn_jax.settings.rivals import MamlSettings
 from nmn_jax.tasks.base import Batch, Context, Task
 from nmn_jax.types import Network, TrainState
 

@@ -22,7 +22,8 @@ from nmn_jax.methods import maml, parts
 from nmn_jax.methods.base import Answer, Entry, Method
 from nmn_jax.methods.maml import Design, Variant, mean_loss, per_task
 from nmn_jax.nets.encoder import KEPT, Block
-from nmn_jax.settings.records import MamlPlusSettings, MamlSettings, Settings
+from nmn_jax.settings.records import Settings
+from nmn_jax.settings.rivals import MamlPlusSettings, MamlSettings
 from nmn_jax.tasks.base import Batch, Context, Task
 from nmn_jax.types import TrainState
 

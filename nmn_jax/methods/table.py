@@ -10,6 +10,7 @@ from nmn_jax.methods import (
     maml,
     maml_forecast,
     maml_plus,
+    matching,
     nmn,
     nmn_forecast,
     nmn_stream,
@@ -21,6 +22,7 @@ from nmn_jax.methods.base import Entry
 METHODS: dict[str, Entry] = {
     "nmn": nmn.ENTRY,
     "prototype": prototype.ENTRY,
+    "matching": matching.ENTRY,
     **maml.ENTRIES,
     "maml_plus": maml_plus.ENTRY,
     "nmn_stream": nmn_stream.ENTRY,

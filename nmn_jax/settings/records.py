@@ -9,7 +9,6 @@ from nmn_jax.controllers import COMPOSE, CONTROLLERS, LABEL_INPUTS
 from nmn_jax.feedback.adapting import ORDERS, STEP_SIZES
 from nmn_jax.feedback.controls import CONTROLS
 from nmn_jax.feedback.fast import WRITERS
-from nmn_jax.feedback.inner_loop import KEEPS
 from nmn_jax.feedback.plumbing import RULES
 from nmn_jax.feedback.predictors import PREDICTORS
 from nmn_jax.feedback.sg import TRAIN
@@ -31,6 +30,7 @@ from nmn_jax.settings.checks import (
     text,
     whole,
 )
+from nmn_jax.settings.rivals import MamlPlusSettings, MamlSettings, MatchingSettings
 from nmn_jax.settings.slot_checks import SAME_VALUE
 from nmn_jax.settings.stream_records import ReplaySettings, StreamSettings
 from nmn_jax.tasks.decoding import DECODINGS, FRAMES
@@ -202,45 +202,6 @@ class AdaptSettings(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class MamlSettings(Checked):
-    """Gradient steps on the context, within a training step (methods card 4).
-
-    steps, test_steps: of the inner loop in training and in answering
-    rate: step size, or where learned ones start
-    order: whether slow learning differentiates through inner gradients (`second`) or
-      takes them for constants (`first`)
-    keep: what the backward pass finds of an inner step: `all`, or the `params` it
-      started from, which takes less memory and more time
-    """
-
-    where = "maml"
-    steps: int = checked(1, whole(1, 1000))
-    test_steps: int = checked(3, whole(0, 1000))
-    rate: float = checked(0.4, real(0, above=True))
-    order: str = checked("second", choice(ORDERS))
-    keep: str = checked("all", choice(KEEPS))
-
-
-@dataclasses.dataclass(frozen=True)
-class MamlPlusSettings(Checked):
-    """What MAML++ adds to MAML (methods card 4.3); `model.norm` 'episode' adds more.
-
-    multi_step: training step up to which queries are asked after every inner step; 0
-      asks them after the last alone
-    first_order: training step up to which inner gradients are constants
-    norm_parameters: whether every inner step has a gain and bias of its own
-      (`per_step`) or all have the same (`shared`)
-    rates: whether a step size is `learned` for every tensor and inner step
-    """
-
-    where = "maml_plus"
-    multi_step: int = checked(5_000, whole())
-    first_order: int = checked(0, whole())
-    norm_parameters: str = checked("per_step", choice(("per_step", "shared")))
-    rates: str = checked("learned", choice(("learned", "fixed")))
-
-
-@dataclasses.dataclass(frozen=True)
 class ForecastSettings(Checked):
     """How sequences are seen and continued.
 
@@ -276,6 +237,7 @@ class Settings(Checked):
     maml: MamlSettings = dataclasses.field(default_factory=MamlSettings)
     maml_plus: MamlPlusSettings = dataclasses.field(default_factory=MamlPlusSettings)
     forecast: ForecastSettings = dataclasses.field(default_factory=ForecastSettings)
+    matching: MatchingSettings = dataclasses.field(default_factory=MatchingSettings)
 
     def __post_init__(self) -> None:
         """Raises ValueError for adaptation by synthetic gradients that are off, and for
@@ -291,5 +253,5 @@ class Settings(Checked):
 
 RECORDS = (
     "model", "sg", "optim", "adapt", "stream", "replay", "maml", "maml_plus",
-    "forecast",
+    "forecast", "matching",
 )  # fmt: skip
