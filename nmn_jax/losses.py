@@ -17,6 +17,26 @@ def cross_entropy(
     return -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
 
 
+def _present(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """Logits of what is out of the question, where the target is below 0, at -inf."""
+    return jnp.where(target < 0, -jnp.inf, logits)
+
+
+def present_cross_entropy(
+    logits: Float[Array, "*batch classes"], target: Float[Array, "*batch classes"]
+) -> Float[Array, "*batch"]:
+    """Cross-entropy among the classes whose target is not below 0."""
+    told = jax.nn.log_softmax(_present(logits, target))
+    return -jnp.sum(jnp.where(target > 0, target * told, 0), axis=-1)
+
+
+def present_scores(
+    logits: Float[Array, "*batch classes"], target: Float[Array, "*batch classes"]
+) -> dict[str, jax.Array]:
+    """`accuracy` among the classes whose target is not below 0."""
+    return class_scores(_present(logits, target), target)
+
+
 def squared_error(
     predicted: Float[Array, "*batch width"], target: Float[Array, "*batch width"]
 ) -> Float[Array, "*batch"]:

@@ -109,7 +109,9 @@ def episodes(
       count: episodes drawn, from the first on.
     """
     labels = seen["support_labels"]
-    ways, count = int(labels.max()) + 1, min(count, len(labels))
+    # Labels may be any names, as many in each episode.
+    names = [np.unique(each) for each in labels]
+    ways, count = len(names[0]), min(count, len(labels))
     shots, asked = (
         labels.shape[1] // ways,
         min(6, seen["query_labels"].shape[1] // ways),
@@ -119,7 +121,8 @@ def episodes(
         nrows=count * ways, ncols=columns, squeeze=False,
         figsize=(0.8 * columns + 1, 0.85 * count * ways + 0.6),
     )  # fmt: skip
-    for row, (episode, way) in enumerate(np.ndindex(count, ways)):
+    for row, (episode, place) in enumerate(np.ndindex(count, ways)):
+        way = names[episode][place]
         support = np.flatnonzero(labels[episode] == way)
         query = np.flatnonzero(seen["query_labels"][episode] == way)[:asked]
         for axis, index in zip(axes[row, :shots], support, strict=True):

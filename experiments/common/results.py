@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from experiments.common import provenance, statistics
+from nmn_jax.settings import records
 
 # Fields of a result and their types; `null` is allowed where None is.
 SCHEMA: dict[str, tuple[type, ...]] = {
@@ -41,8 +42,10 @@ MEASURE: dict[str, tuple[type, ...]] = {
 }  # fmt: skip
 # Fields of a config that leave what is learned alone, or that `task` and `settings`
 # say too.
-NOT_LEARNED = ("seed", "study", "eval", "validate", "preset", "data", "ways", "shots")
-RESOLVED = ("model", "sg", "optim", "adapt", "stream", "replay", "forecast")
+NOT_LEARNED = (
+    "seed", "study", "eval", "validate", "preset", "data", "ways", "shots", "mixture",
+)  # fmt: skip
+RESOLVED = records.RECORDS
 PACE = ("steps_per_call", "log_every", "checkpoint_every", "validate_every")
 
 

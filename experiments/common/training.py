@@ -23,6 +23,8 @@ from nmn_jax.tasks.base import Context, Task
 
 # Below every score: the first validation is the best so far.
 NOTHING = -np.inf
+# Folded into the run's key, so that the shape of a batch is drawn apart from it.
+SHAPE = 0x5A
 
 
 class Best(NamedTuple):
@@ -105,10 +107,14 @@ def compile_step(
         parallel.check_divisible(mesh, len(jax.tree.leaves(drawn)[0]))
 
     def one_step(state: RunState, source: Any) -> tuple[RunState, dict]:
-        batch = task.sample(state.key, state.method.step, source)
-        batch = jax.lax.with_sharding_constraint(batch, spread)
-        after, metrics = method.step(state.method, batch)
-        return state._replace(method=jax.tree.map(_strong, after)), metrics
+        def learn(sample: Callable) -> tuple[Any, dict]:
+            batch = sample(state.key, state.method.step, source)
+            batch = jax.lax.with_sharding_constraint(batch, spread)
+            after, metrics = method.step(state.method, batch)
+            return jax.tree.map(_strong, after), metrics
+
+        after, metrics = of_one_shape(task, state, learn)
+        return state._replace(method=after), metrics
 
     def train_step(state: RunState, source: Any) -> tuple[RunState, dict]:
         if steps_per_call == 1:
@@ -123,6 +129,18 @@ def compile_step(
         train_step, donate_argnums=0, in_shardings=whole, out_shardings=whole
     )
     return jitted.lower(state, source).compile()
+
+
+def of_one_shape(task: Task, state: RunState, learn: Callable) -> tuple[Any, dict]:
+    """`learn(sample)` of the task's, or of that of its shapes which the step draws."""
+    if not task.shapes:
+        found: tuple[Any, dict] = learn(task.sample)
+        return found
+    key = jax.random.fold_in(jax.random.fold_in(state.key, SHAPE), state.method.step)
+    place = jax.random.randint(key, (), 0, len(task.shapes))
+    branches = [functools.partial(learn, sample) for sample in task.shapes]
+    chosen: tuple[Any, dict] = jax.lax.switch(place, branches)
+    return chosen
 
 
 def batch_sharding(task: Task, mesh: Mesh) -> NamedSharding:

@@ -63,11 +63,11 @@ def main(run: records.Run, workdir: pathlib.Path | None, results_dir: str) -> di
     ahead = ahead or begin(bench, partition.train, workdir)
     pools = protocol.place(bench, partition)
     outcome = train(bench, pools, workdir, ahead)
-    seen = protocol.episodes_exam(bench, pools.test, run.eval)
-    exam = protocol.lake_exam(bench, official) if official else seen
+    seen = protocol.exams(bench, pools.test, run.eval)
+    asked = {"lake": protocol.lake_exam(bench, official)} if official else seen
     best = outcome.state.best.state
-    tested = protocol.test(bench, best, exam)
-    evidence = protocol.evidence(bench, best, seen)
+    tested = protocol.test_kinds(bench, best, asked)
+    evidence = protocol.evidence(bench, best, next(iter(seen.values())))
 
     if not parallel.is_main_process():
         return {}
@@ -108,7 +108,8 @@ def run_name(bench: Bench) -> str:
     run, settings = bench.run, bench.settings
     label = run.model.get("label_input")
     parts = [
-        run.data.source, f"{run.ways}way{run.shots}shot", run.method, run.preset,
+        run.data.source, "-".join(run.mixture) or f"{run.ways}way{run.shots}shot",
+        run.method, run.preset,
         f"sg-{settings.sg.use}",
         *([] if settings.sg.control == "none" else [settings.sg.control]),
         *([f"label-{label}"] if label else []), f"seed{run.seed}",
@@ -147,24 +148,36 @@ def make_result(
         task={
             "data": run.data.source, "split": records.split_name(run.data),
             "ways": run.ways, "shots": run.shots,
+            **({"mixture": ", ".join(run.mixture)} if run.mixture else {}),
         },
         evaluation=evaluation(bench),
-        measures={names[at]: results.measure(each[score])
-                  for at, each in tested.items()},
-        images_per_step=run.ways * (run.shots + run.train.queries) * run.train.episodes,
+        measures={
+            **{names[at]: results.measure(each[score]) for at, each in tested.items()},
+            **{name: results.measure(each) for name, each in tested[0].items()
+               if name.startswith(f"{score} ")},
+        },
+        images_per_step=images_per_step(run),
         first_step_seconds=outcome.first_step,
         extra={"validation_accuracy": float(outcome.state.best.score)},
     )  # fmt: skip
+
+
+def images_per_step(run: records.Run) -> int:
+    """Of one training step, the mean over kinds rounded down."""
+    each = [ways * (shots + run.train.queries) for ways, shots in records.kinds(run)]
+    return sum(each) * run.train.episodes // len(each)
 
 
 def evaluation(bench: Bench) -> dict[str, Any]:
     """What the measures of a result are of; tables keep different ones apart."""
     part = bench.run.eval
     found: dict[str, Any] = {"kind": part.kind}
+    kinds = records.kinds(bench.run)
+    asked = [records.queries_asked(part, ways) for ways, _ in kinds]
     if part.kind == "episodes":
         found |= {
             "episodes": part.episodes, "seed": part.seed,
-            "queries": records.queries_asked(bench.run, part),
+            "queries": asked[0] if len(set(asked)) == 1 else ", ".join(map(str, asked)),
         }  # fmt: skip
     if any(part.adapt_steps):
         found["adapt"] = dataclasses.asdict(bench.settings.adapt)

@@ -4,10 +4,11 @@
     python -m experiments.omniglot --config=20way5shot --config.sg=both
     python -m experiments.omniglot                     # quick: made-up glyphs, no files
 
-Variants: `quick`, and `<N>way<S>shot` for any N and S. Every field can be overridden,
-e.g. `--config.optim.lr=5e-4`; `model`, `sg`, `optim`, `adapt` and those of single
-methods (`maml`, `matching`, …) start empty and override the preset. Time and published
-numbers: see the table in README.md.
+Variants: `quick`, `<N>way<S>shot` for any N and S, and `all`, one network for the four
+settings of the paper, with labels drawn from twenty names. Every field can be
+overridden, e.g. `--config.optim.lr=5e-4`; `model`, `sg`, `optim`, `adapt` and those of
+single methods (`maml`, `matching`, …) start empty and override the preset. Time and
+published numbers: see the table in README.md.
 """
 
 import re
@@ -17,20 +18,26 @@ import ml_collections
 from experiments.common.config import from_record
 from experiments.omniglot import records
 
+ALL = ("5way1shot", "5way5shot", "20way1shot", "20way5shot")
+
 
 def get_config(variant: str = "quick") -> ml_collections.ConfigDict:
     """The config of a variant.
 
     Raises:
-      ValueError: if the variant is neither `quick` nor `<N>way<S>shot`.
+      ValueError: if the variant is none of `quick`, `all` and `<N>way<S>shot`.
     """
     config = from_record(records.Run())
     if variant == "quick":
         return _quick(config)
+    if variant == "all":
+        config.ways, config.shots, config.mixture = 20, 5, ALL
+        return config
     match = re.fullmatch(r"(\d+)way(\d+)shot", variant)
     if not match:
         raise ValueError(
-            f"unknown variant {variant!r}; use quick or <N>way<S>shot, e.g. 5way1shot"
+            f"unknown variant {variant!r}; use quick, all or <N>way<S>shot, e.g. "
+            "5way1shot"
         )
     config.ways, config.shots = map(int, match.groups())
     return config

@@ -7,6 +7,7 @@ through its contract alone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,13 +19,13 @@ from experiments.common import bench as bench_lib
 from experiments.common import loop, statistics, training
 from experiments.common.bench import Bench
 from experiments.common.training import Answering, RunState
-from experiments.omniglot import records
+from experiments.omniglot import presentations, records
 from nmn_jax.data import lake
 from nmn_jax.data.types import Partition
-from nmn_jax.methods import table
+from nmn_jax.methods import mann, table
 from nmn_jax.run import parallel
-from nmn_jax.tasks import episodes
-from nmn_jax.tasks.base import Batch, Context
+from nmn_jax.tasks import episodes, mixture
+from nmn_jax.tasks.base import Batch, Context, Task
 
 # The score that decides and that is reported first.
 SCORE = "accuracy"
@@ -61,10 +62,7 @@ def prepare(run: records.Run, mesh: Mesh) -> Bench:
     entry = table.entry(run.method, form="episodes")
     published = entry.published(run.ways, run.shots)
     settings = records.resolve(run, entry.uses, published)
-    task = episodes.classification(
-        ways=run.ways, shots=run.shots, queries=run.train.queries,
-        episodes=run.train.episodes,
-    )  # fmt: skip
+    task = make_task(run)
     parallel.check_divisible(mesh, run.train.episodes)
     loop.check_plan(bench_lib.plan(run))
     method = entry.make(settings, task, steps=run.train.steps)
@@ -75,6 +73,19 @@ def prepare(run: records.Run, mesh: Mesh) -> Bench:
         )
     answering = training.make_answering(method, task, mesh)
     return Bench(run, settings, task, method, mesh, answering)
+
+
+def make_task(run: records.Run) -> Task:
+    """Episodes of one kind, or of several with labels from as many names as ways."""
+    queries, size = run.train.queries, run.train.episodes
+    if run.mixture:
+        kinds = [mixture.Kind(*kind) for kind in records.kinds(run)]
+        return mixture.classification(
+            kinds, names=run.ways, queries=queries, episodes=size
+        )
+    return episodes.classification(
+        ways=run.ways, shots=run.shots, queries=queries, episodes=size
+    )
 
 
 def start(bench: Bench) -> RunState:
@@ -89,33 +100,54 @@ def place(bench: Bench, partition: Partition) -> Pools:
 
 def make_validate(bench: Bench, images: jax.Array) -> loop.Validate:
     """`(state) -> (state, scalars)`: ask about validation characters, keep the best."""
-    part = bench.run.validate
-    exam = episodes_exam(bench, images, part)
+    asked = exams(bench, images, bench.run.validate)
     keep_best = training.make_keep_best(bench.method, bench.mesh)
 
     def validate(state: RunState) -> tuple[RunState, dict[str, float]]:
-        found = scored(bench, bench.method.slim(state.method), exam)[SCORE]
-        mean, half, _ = statistics.estimate(found)
+        slim = bench.method.slim(state.method)
+        found = [scored(bench, slim, exam)[SCORE] for exam in asked.values()]
+        mean, half, _ = statistics.estimate(np.concatenate(found))
         scalars = {f"validation/{SCORE}": mean, "validation/ci95": half or 0.0}
         return keep_best(state, mean), scalars
 
     return validate
 
 
-def episodes_exam(
+def exams(
     bench: Bench, images: jax.Array, part: records.Validate | records.Evaluate
+) -> dict[str, Exam]:
+    """Episodes of every kind of the run, by its short name; see `episodes_exam`."""
+    return {
+        records.short(kind): episodes_exam(bench, images, part, kind)
+        for kind in records.kinds(bench.run)
+    }
+
+
+def episodes_exam(
+    bench: Bench,
+    images: jax.Array,
+    part: records.Validate | records.Evaluate,
+    kind: tuple[int, int] | None = None,
 ) -> Exam:
-    """Episodes of these characters `[classes, drawers, H, W]`, fixed by `part.seed`."""
+    """Episodes of these characters `[classes, drawers, H, W]`, fixed by `part.seed`.
+
+    Args:
+      kind: ways and shots, if there are several.
+    """
     run, whole = bench.run, NamedSharding(bench.mesh, PartitionSpec())
+    ways, shots = kind or (run.ways, run.shots)
+    queries = records.queries_asked(part, ways)
     key_data = np.asarray(jax.random.key_data(jax.random.key(part.seed)))
 
     def drawn(key_data: jax.Array, numbers: jax.Array, images: jax.Array) -> Batch:
         key = jax.random.wrap_key_data(key_data)
         keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
-        return episodes.fixed(
-            keys, images, ways=run.ways, shots=run.shots,
-            queries=records.queries_asked(run, part),
-        )  # fmt: skip
+        if run.mixture:
+            return mixture.fixed(
+                keys, images, kind=mixture.Kind(ways, shots), names=run.ways,
+                queries=queries,
+            )  # fmt: skip
+        return episodes.fixed(keys, images, ways=ways, shots=shots, queries=queries)
 
     spread = parallel.episode_sharding(bench.mesh)
     program = jax.jit(drawn, in_shardings=whole, out_shardings=spread)
@@ -154,10 +186,18 @@ def scored(
       answering: who answers, if not the method as it stands.
     """
     answering = answering or bench.answering
+    by_presentation = jax.jit(
+        functools.partial(presentations.accuracies, shots=bench.run.shots)
+    )
 
     def score(numbers: np.ndarray) -> dict[str, jax.Array]:
         batch = exam.draw(numbers)
-        return answering(state, (batch.context, batch.queries), batch.answers)[1]
+        asked = (batch.context, batch.queries)
+        said, found = answering(state, asked, batch.answers)
+        if mann.SUPPORT_OUTPUTS in said.evidence and not bench.run.mixture:
+            early = said.evidence[mann.SUPPORT_OUTPUTS]
+            found |= by_presentation(early, batch.context.targets)
+        return found
 
     return training.evaluate(score, count=exam.episodes, size=exam.size)
 
@@ -174,6 +214,22 @@ def test(bench: Bench, state: Any, exam: Exam) -> dict[int, dict[str, np.ndarray
         )
         found[steps] = scored(bench, state, exam, adapted)
     return found
+
+
+def test_kinds(
+    bench: Bench, state: Any, asked: dict[str, Exam]
+) -> dict[int, dict[str, np.ndarray]]:
+    """As `test`; of several exams all episodes, and those of each by its name."""
+    each = {name: test(bench, state, exam) for name, exam in asked.items()}
+    if len(each) == 1:
+        return next(iter(each.values()))
+    return {
+        steps: {
+            SCORE: np.concatenate([found[steps][SCORE] for found in each.values()]),
+            **{f"{SCORE} {name}": found[steps][SCORE] for name, found in each.items()},
+        }
+        for steps in next(iter(each.values()))
+    }
 
 
 def evidence(
@@ -193,7 +249,8 @@ def evidence(
         "support_labels": batch.context.targets.argmax(-1),
         "query_images": _pixels(batch.queries),
         "query_labels": batch.answers.argmax(-1),
-        "predictions": answer.output.argmax(-1),
+        # Names that no class of the episode has are out of the question.
+        "predictions": np.where(batch.answers < 0, -np.inf, answer.output).argmax(-1),
         **answer.evidence,
     }
 

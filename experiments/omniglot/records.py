@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from nmn_jax.settings import checks, presets
@@ -16,6 +17,11 @@ LAKE_WAYS, LAKE_SHOTS = 20, 1
 # An interval needs two episodes.
 EPISODES = checks.whole(2, 1_000_000)
 STEPS = checks.each(checks.whole(0, 10_000))
+KIND = re.compile(r"([1-9]\d{0,3})way([1-9]\d{0,3})shot")
+KINDS = checks.Check(
+    "<N>way<S>shot, e.g. '5way1shot'",
+    lambda value: isinstance(value, str) and bool(KIND.fullmatch(value)),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +109,9 @@ class Run(Checked):
     """One run. The dictionaries override the preset's records where not None.
 
     method: a name of `nmn_jax.methods.table` for episodes
+    ways, shots: of every episode; of a mixture the most there are
+    mixture: kinds of episodes, e.g. `5way1shot`, that one network learns and is tested
+      on, with labels drawn from `ways` names; empty where all are of one kind
     study: which study it belongs to, "" for none
     """
 
@@ -111,6 +120,7 @@ class Run(Checked):
     preset: str = checked("recommended", checks.choice(presets.PRESETS))
     ways: int = checked(5, checks.whole(1, 10_000))
     shots: int = checked(1, checks.whole(1, 10_000))
+    mixture: tuple[str, ...] = checked((), checks.each(KINDS, least=0))
     seed: int = checked(0, checks.seed)
     study: str = checked("", checks.text())
     data: Data = dataclasses.field(default_factory=Data)
@@ -124,18 +134,31 @@ class Run(Checked):
     maml: dict[str, Any] = dataclasses.field(default_factory=dict)
     maml_plus: dict[str, Any] = dataclasses.field(default_factory=dict)
     matching: dict[str, Any] = dataclasses.field(default_factory=dict)
+    mann: dict[str, Any] = dataclasses.field(default_factory=dict)
+    reptile: dict[str, Any] = dataclasses.field(default_factory=dict)
+    snail: dict[str, Any] = dataclasses.field(default_factory=dict)
+    metanet: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises ValueError where Lake's runs cannot or must not be asked."""
+        """Raises ValueError where Lake's runs cannot or must not be asked, and for a
+        mixture of more than there is."""
         super().__post_init__()
+        for ways, shots in kinds(self):
+            if ways > self.ways or shots > self.shots:
+                raise ValueError(
+                    f"mixture={self.mixture} with ways={self.ways}, shots="
+                    f"{self.shots}: these are the most a kind of it may have; raise "
+                    "them, or leave kinds out"
+                )
         if self.eval.kind == "lake":
             _check_lake(self)
 
 
 def _check_lake(run: Run) -> None:
-    if (run.ways, run.shots) != (LAKE_WAYS, LAKE_SHOTS):
+    if kinds(run) != [(LAKE_WAYS, LAKE_SHOTS)] or run.ways != LAKE_WAYS:
+        told = f"mixture={run.mixture}" if run.mixture else f"shots={run.shots}"
         raise ValueError(
-            f"eval.kind='lake' with ways={run.ways}, shots={run.shots}: Lake's runs "
+            f"eval.kind='lake' with ways={run.ways}, {told}: Lake's runs "
             f"are {LAKE_WAYS}-way {LAKE_SHOTS}-shot; train for those, e.g. "
             f"--config={LAKE_WAYS}way{LAKE_SHOTS}shot"
         )
@@ -153,9 +176,20 @@ def split_name(data: Data) -> str:
     return "glyphs" if data.source == "glyphs" else data.split or "paper"
 
 
-def queries_asked(run: Run, part: Validate | Evaluate) -> int:
+def kinds(run: Run) -> list[tuple[int, int]]:
+    """Ways and shots of every kind of episode of a run."""
+    found = [KIND.fullmatch(name) for name in run.mixture]
+    return [(int(m[1]), int(m[2])) for m in found if m] or [(run.ways, run.shots)]
+
+
+def short(kind: tuple[int, int]) -> str:
+    """A kind in tables, e.g. `5w1s`."""
+    return "{}w{}s".format(*kind)
+
+
+def queries_asked(part: Validate | Evaluate, ways: int) -> int:
     """15 queries a class up to 5 ways, 5 above, unless the part says otherwise."""
-    return part.queries or (15 if run.ways <= 5 else 5)
+    return part.queries or (15 if ways <= 5 else 5)
 
 
 def resolve(

@@ -49,25 +49,32 @@ def check(run: records.Run, partition: Partition) -> None:
 
     Names the fields, what they need, and what the data have.
     """
+    for kind in records.kinds(run):
+        _check_kind(run, partition, kind)
+
+
+def _check_kind(run: records.Run, partition: Partition, kind: tuple[int, int]) -> None:
+    ways, shots = kind
     asked = (
         ("training", partition.train, "train.queries", run.train.queries),
         ("validation", partition.validation, "validate.queries",
-         records.queries_asked(run, run.validate)),
-        ("test", partition.test, "eval.queries", records.queries_asked(run, run.eval)),
+         records.queries_asked(run.validate, ways)),
+        ("test", partition.test, "eval.queries",
+         records.queries_asked(run.eval, ways)),
     )  # fmt: skip
     for part, images, field, queries in asked:
         classes, drawers = images.shape[:2]
-        if run.ways > classes:
+        if ways > classes:
             raise ValueError(
-                f"ways={run.ways}: there are {classes} {part} characters in "
+                f"ways={ways}: there are {classes} {part} characters in "
                 f"{run.data.source}, so at most {classes} ways"
             )
-        if run.shots + queries > drawers:
+        if shots + queries > drawers:
             raise ValueError(
-                f"shots={run.shots} and {field}={queries} need {run.shots + queries} "
+                f"shots={shots} and {field}={queries} need {shots + queries} "
                 f"drawings of a {part} character, but {run.data.source} has {drawers}; "
-                f"lower shots, or give {field} of at most {drawers - run.shots}"
-                if run.shots < drawers
-                else f"shots={run.shots}: {run.data.source} has {drawers} drawings of "
+                f"lower shots, or give {field} of at most {drawers - shots}"
+                if shots < drawers
+                else f"shots={shots}: {run.data.source} has {drawers} drawings of "
                 f"a character, so at most {drawers - 1} shots"
             )

@@ -58,4 +58,35 @@ def precision() -> Iterator[tuple[str, ...]]:
         )  # fmt: skip
 
 
-STUDIES = {"sg_effect": sg_effect, "settings": settings, "precision": precision}
+def rivals() -> Iterator[tuple[str, ...]]:
+    """Few-shot methods of other papers, 5-way 1-shot, at a few minutes each; the
+    memory-augmented network by the protocol of its paper."""
+    shown = ("--config.train.validate_every=400", "--config.train.checkpoint_every=400",
+             "--config.validate.episodes=100", "--config.validate.queries=3",
+             "--config.eval.queries=3")  # fmt: skip
+    for method in ("prototype", "matching", "metanet", "snail"):
+        yield (
+            "--config=5way1shot", f"--config.method={method}",
+            "--config.train.steps=800", *shown,
+        )  # fmt: skip
+    yield (
+        "--config=5way1shot", "--config.method=reptile",
+        # As published: ten drawings of a character, five tasks a step.
+        "--config.train.queries=9", "--config.train.episodes=5",
+        "--config.train.steps=800", *shown,
+    )  # fmt: skip
+    yield (
+        "--config=5way10shot", "--config.method=mann", "--config.train.queries=1",
+        "--config.train.steps=4000", "--config.train.validate_every=1000",
+        "--config.train.checkpoint_every=1000",
+        "--config.validate.episodes=100", "--config.validate.queries=1",
+        "--config.eval.queries=1",
+    )  # fmt: skip
+
+
+STUDIES = {
+    "sg_effect": sg_effect,
+    "settings": settings,
+    "precision": precision,
+    "rivals": rivals,
+}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import optax
 
 from nmn_jax.feedback import plumbing
 from nmn_jax.feedback.fast import ORDERS
@@ -74,6 +75,30 @@ def inner_loop(
     for _ in range(steps):
         params = remembered(params)
     return params
+
+
+def optimise(
+    loss: Loss, start: tuple[Tree, Any], batches: Any, *,
+    optimizer: optax.GradientTransformation,
+) -> tuple[Tree, Any]:  # fmt: skip
+    """Steps of an optimiser, one a mini-batch, which nothing descends through.
+
+    Args:
+      loss: as `inner_step` takes it.
+      start: parameters, and the optimiser's state.
+      batches: contexts of the steps, stacked: `[J, ...]`.
+
+    Returns parameters and state afterwards.
+    """
+
+    def step(carried: tuple[Tree, Any], context: Any) -> tuple[tuple[Tree, Any], None]:
+        params, state = carried
+        _, _, grads = plumbing.gradient(lambda at: (loss(at, context), ()), params)
+        updates, state = optimizer.update(grads, state, params)
+        moved: Any = optax.apply_updates(params, updates)
+        return (moved, state), None
+
+    return jax.lax.scan(step, start, batches)[0]
 
 
 def _check(steps: int, order: str, keep: str) -> None:

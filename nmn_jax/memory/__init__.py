@@ -28,6 +28,9 @@ from nmn_jax.memory.gradient_rule import Transform as Transform
 from nmn_jax.memory.health import addressing_entropy as addressing_entropy
 from nmn_jax.memory.health import memory_health as memory_health
 from nmn_jax.memory.health import slot_spread as slot_spread
+from nmn_jax.memory.lrua import LruaParams as LruaParams
+from nmn_jax.memory.lrua import LruaState as LruaState
+from nmn_jax.memory.lrua import lrua as lrua
 from nmn_jax.memory.slot_memory import SlotParams as SlotParams
 from nmn_jax.memory.slot_memory import SlotState as SlotState
 from nmn_jax.memory.slot_memory import slots as slots

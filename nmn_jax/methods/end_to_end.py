@@ -68,17 +68,32 @@ def make(name: str, readout: Readout, settings: Settings, task: Task, *,
     Raises:
       ValueError: for a task that is no classification.
     """
-    check_classes(name, task)
-    design = Design(
-        builders.make_encoder(settings.model, task.spec.input_shape),
-        readout,
-        builders.make_optimizer(settings.optim, settings.optim.lr, steps=steps),
-        task,
-        functools.partial(query_loss, task),
-    )
+    design = make_design(name, readout, settings, task, steps=steps)
     return make_method(design)._replace(
         columns={"method": name, **parts.encoder_columns(settings.model)},
         transductive=settings.model.norm == "batch",
+    )
+
+
+def make_design(name: str, readout: Readout, settings: Settings, task: Task, *,
+                steps: int, encoder: Encoder | None = None) -> Design:  # fmt: skip
+    """The parts of `make`, some of which a method may replace by its own.
+
+    Args:
+      encoder: in place of that of `settings`.
+
+    Raises:
+      ValueError: as `make`.
+    """
+    check_classes(name, task)
+    shape = task.spec.input_shape
+    return Design(
+        encoder or builders.make_encoder(settings.model, shape),
+        # As one program: a readout of many layers takes seconds to make one by one.
+        readout._replace(init=jax.jit(readout.init, static_argnums=1)),
+        builders.make_optimizer(settings.optim, settings.optim.lr, steps=steps),
+        task,
+        functools.partial(query_loss, task),
     )
 
 

@@ -179,7 +179,7 @@ def per_task(tree: Any, tasks: int) -> Any:
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (tasks, *leaf.shape)), tree)
 
 
-def _outputs(design: Design, params: Any, inputs: jax.Array, counted: int) -> Any:
+def outputs(design: Design, params: Any, inputs: jax.Array, counted: int) -> Any:
     """`[B, I, C]` by parameters of every task; the first `counted` inputs normalise."""
     features, _ = design.encoder.apply(
         params["encoder"], (), inputs, supports=counted, phase="train"
@@ -203,10 +203,10 @@ def _adapted(design: Design, params: Any, context: Context, steps: int) -> Any:
         rates = per_task(rates, tasks)
 
     def loss(moved: Any, context: Context) -> jax.Array:
-        outputs = _outputs(
+        said = outputs(
             design, {**each, **moved}, context.inputs, context.inputs.shape[1]
         )
-        return jnp.sum(mean_loss(design, outputs, context.targets))
+        return jnp.sum(mean_loss(design, said, context.targets))
 
     after = inner_loop(
         loss, moved, context,
@@ -222,10 +222,10 @@ def _answer(
     context, queries = asked
     each = _adapted(design, params, context, steps)
     if design.transductive:
-        return _outputs(design, each, queries, queries.shape[1])
+        return outputs(design, each, queries, queries.shape[1])
     supports = context.inputs.shape[1]
     inputs = jnp.concatenate([context.inputs, queries], axis=1)
-    return _outputs(design, each, inputs, supports)[:, supports:]
+    return outputs(design, each, inputs, supports)[:, supports:]
 
 
 def slow_loss(design: Design, params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:

@@ -42,7 +42,9 @@ def logits(
     log_scale: Any, supports: jax.Array, targets: jax.Array, queries: jax.Array
 ) -> Answer:
     """`[Q, C]` for one episode: features `[S, D]`, labels `[S, C]`, and `[Q, D]`."""
-    prototypes = targets.T @ supports / jnp.sum(targets, axis=0)[:, None]
+    # A class without supports is at the origin.
+    counts = jnp.maximum(jnp.sum(targets, axis=0), 1)
+    prototypes = targets.T @ supports / counts[:, None]
     apart = jnp.mean((queries[:, None] - prototypes[None]) ** 2, axis=-1)
     return Answer(-jnp.exp(log_scale) * apart, {})
 

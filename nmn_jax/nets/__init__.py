@@ -5,6 +5,7 @@ from nmn_jax.nets import convolution as convolution
 from nmn_jax.nets import encoder as encoder
 from nmn_jax.nets import leaves as leaves
 from nmn_jax.nets import per_task as per_task
+from nmn_jax.nets import pixels as pixels
 from nmn_jax.nets import recurrent as recurrent
 from nmn_jax.nets import task_maps as task_maps
 from nmn_jax.nets import tiled as tiled

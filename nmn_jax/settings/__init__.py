@@ -20,4 +20,8 @@ from nmn_jax.settings.records import SGSettings as SGSettings
 from nmn_jax.settings.records import StreamSettings as StreamSettings
 from nmn_jax.settings.rivals import MamlPlusSettings as MamlPlusSettings
 from nmn_jax.settings.rivals import MamlSettings as MamlSettings
+from nmn_jax.settings.rivals import MannSettings as MannSettings
 from nmn_jax.settings.rivals import MatchingSettings as MatchingSettings
+from nmn_jax.settings.rivals import MetaNetSettings as MetaNetSettings
+from nmn_jax.settings.rivals import ReptileSettings as ReptileSettings
+from nmn_jax.settings.rivals import SnailSettings as SnailSettings

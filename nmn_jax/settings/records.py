@@ -30,7 +30,15 @@ from nmn_jax.settings.checks import (
     text,
     whole,
 )
-from nmn_jax.settings.rivals import MamlPlusSettings, MamlSettings, MatchingSettings
+from nmn_jax.settings.rivals import (
+    MamlPlusSettings,
+    MamlSettings,
+    MannSettings,
+    MatchingSettings,
+    MetaNetSettings,
+    ReptileSettings,
+    SnailSettings,
+)
 from nmn_jax.settings.slot_checks import SAME_VALUE
 from nmn_jax.settings.stream_records import ReplaySettings, StreamSettings
 from nmn_jax.tasks.decoding import DECODINGS, FRAMES
@@ -238,6 +246,10 @@ class Settings(Checked):
     maml_plus: MamlPlusSettings = dataclasses.field(default_factory=MamlPlusSettings)
     forecast: ForecastSettings = dataclasses.field(default_factory=ForecastSettings)
     matching: MatchingSettings = dataclasses.field(default_factory=MatchingSettings)
+    mann: MannSettings = dataclasses.field(default_factory=MannSettings)
+    reptile: ReptileSettings = dataclasses.field(default_factory=ReptileSettings)
+    snail: SnailSettings = dataclasses.field(default_factory=SnailSettings)
+    metanet: MetaNetSettings = dataclasses.field(default_factory=MetaNetSettings)
 
     def __post_init__(self) -> None:
         """Raises ValueError for adaptation by synthetic gradients that are off, and for
@@ -253,5 +265,5 @@ class Settings(Checked):
 
 RECORDS = (
     "model", "sg", "optim", "adapt", "stream", "replay", "maml", "maml_plus",
-    "forecast", "matching",
+    "forecast", "matching", "mann", "reptile", "snail", "metanet",
 )  # fmt: skip

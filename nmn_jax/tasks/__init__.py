@@ -4,6 +4,7 @@ from nmn_jax.tasks import base as base
 from nmn_jax.tasks import copying as copying
 from nmn_jax.tasks import decoding as decoding
 from nmn_jax.tasks import episodes as episodes
+from nmn_jax.tasks import mixture as mixture
 from nmn_jax.tasks import recall as recall
 from nmn_jax.tasks import streams as streams
 from nmn_jax.tasks import trajectories as trajectories

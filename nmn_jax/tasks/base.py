@@ -92,9 +92,12 @@ class Task(NamedTuple):
       give the same batch, other steps others.
     loss: `(output [C], target [C]) -> []`, what slow learning descends
     score: `(output [C], target [C]) -> {name: []}`, what is reported
+    shapes: where batches are of several shapes, a `sample` of each, of which every step
+      draws one (`sample` is the first of them); all are of one number of episodes
     """
 
     spec: Spec
     sample: Callable[[jax.Array, jax.Array, Any], Any]
     loss: Loss
     score: Score
+    shapes: tuple[Callable[[jax.Array, jax.Array, Any], Any], ...] = ()

@@ -19,7 +19,7 @@ import toy_method
 from experiments.common import training
 from experiments.common.bench import Bench
 from experiments.omniglot import __main__ as command
-from experiments.omniglot import protocol, records, sources
+from experiments.omniglot import protocol, records, report, sources
 from nmn_jax.data import episodes as drawing
 from nmn_jax.data import lake
 from nmn_jax.data.types import Partition
@@ -250,3 +250,32 @@ def test_lakes_runs_are_asked_as_they_are(monkeypatch):
         apart = (test_images[:, None] / 255 - training_images[None] / 255) ** 2
         right.append(np.mean(apart.mean((2, 3)).argmin(1) == answers))
     np.testing.assert_allclose(found, right, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("telltale")
+def test_one_network_is_tested_in_every_setting_and_tabled_in_each(tmp_path):
+    kinds = ("2way1shot", "5way2shot", "5way1shot")
+    run = dataclasses.replace(RUN, ways=6, shots=2, mixture=kinds)
+    result = command.main(run, tmp_path / "run", "")
+    measures = result["measures"]
+    assert list(measures) == ["accuracy", *(
+        f"accuracy {name}" for name in ("2w1s", "5w2s", "5w1s")
+    )]  # fmt: skip
+    # Right about the first three queries alone: all of two, three of five.
+    found = [each["mean"] for each in measures.values()]
+    np.testing.assert_allclose(found, [2.2 / 3, 1.0, 0.6, 0.6], rtol=1e-6)
+    assert measures["accuracy"]["n"] == 3 * measures["accuracy 5w1s"]["n"] == 27
+    assert result["train_images"] == 6 * (8 * (2 * 2 + 5 * 3 + 5 * 2) // 3)
+    seen = dict(np.load(tmp_path / "run" / "evidence.npz"))
+    for asked, said in zip(seen["support_labels"], seen["predictions"], strict=True):
+        assert set(said) <= set(asked)
+    rows = report.by_kind([result])
+    assert [(r["task"]["ways"], r["task"]["shots"]) for r in rows] == [
+        (2, 1), (5, 2), (5, 1)
+    ]  # fmt: skip
+    assert [r["measures"]["accuracy"]["mean"] for r in rows] == found[1:]
+    assert len({r["variant"] for r in rows}) == 3
+    # Steps are of all kinds: so many images each.
+    text = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    drawn = {row["drawn"] for row in map(json.loads, text) if "drawn" in row}
+    assert len(drawn) == 6

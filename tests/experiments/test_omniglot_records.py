@@ -31,7 +31,7 @@ def test_variants_become_runs():
     )  # fmt: skip
     twenty = run_of("20way5shot")
     assert (twenty.ways, twenty.shots, twenty.data.split) == (20, 5, None)
-    with pytest.raises(ValueError, match=r"'5ways'; use quick or <N>way<S>shot"):
+    with pytest.raises(ValueError, match=r"'5ways'; use quick, all or <N>way<S>shot"):
         config.get_config("5ways")
 
 
@@ -41,11 +41,29 @@ def test_defaults_are_those_of_every_committed_result():
     assert (run.eval.seed, run.validate.seed) == (2020, 2021)
     assert (run.eval.episodes, run.validate.episodes) == (1000, 200)
     assert records.split_name(run.data) == "paper"
-    assert records.queries_asked(run, run.eval) == 15
-    assert records.queries_asked(run_of("20way1shot"), run.validate) == 5
-    assert records.queries_asked(run, records.Evaluate(queries=7)) == 7
+    assert records.queries_asked(run.eval, 5) == 15
+    assert records.queries_asked(run.validate, 20) == 5
+    assert records.queries_asked(records.Evaluate(queries=7), 5) == 7
     settings = protocol.prepare(run, parallel.make_mesh()).settings
     assert (settings.preset, settings.sg.use) == ("recommended", "fast")
+
+
+def test_one_network_for_all_settings_is_a_mixture_of_them():
+    run = run_of("all")
+    assert records.kinds(run) == [(5, 1), (5, 5), (20, 1), (20, 5)]
+    assert command.images_per_step(run) == 16 * (5 * 4 + 5 * 8 + 20 * 4 + 20 * 8) // 4
+    assert records.kinds(run_of("7way2shot")) == [(7, 2)]
+    for changes, said in (
+        ({"ways": 19}, "ways=19, shots=5: these are the most"),
+        ({"mixture": ("5ways",)}, "config.mixture=.*<N>way<S>shot"),
+        ({"eval": LAKE, "data": OFFICIAL}, "mixture=.*20-way 1-shot"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            dataclasses.replace(run, **changes)
+    # Every kind has to find its drawings: 5 shots and 15 queries.
+    sources.check(run, shapes(20, 20, 20))
+    with pytest.raises(ValueError, match=r"shots=5 and validate\.queries=15 need 20"):
+        sources.check(run, shapes(20, 20, 20, drawers=19))
 
 
 def test_lakes_runs_are_for_models_of_the_official_split_and_their_shape():

@@ -110,7 +110,21 @@ def test_the_readme_has_one_small_table_beside_what_was_published():
         "98.00 ± 0.20 (1 seed)", "–", "90.00 ± 0.20 (1 seed)", "–",
     ]  # fmt: skip
     assert told[3][0].startswith("*NMN with synthetic gradients")
-    assert omniglot.summary([made(study="sg_effect")]) == ""
+    assert not any(row[0].startswith("*MANN") for row in told)
+    for study in ("sg_effect", "rivals"):
+        assert omniglot.summary([made(study=study)]) == ""
+
+
+def test_published_rows_say_how_their_protocol_differs():
+    told = omniglot.published()
+    rows = {row[0]: row[1:] for row in lines(told.split("\n\n")[0])}
+    assert rows["MAML (t, s)"] == ["98.7", "99.9", "95.8", "98.9"]
+    assert rows["MetaNet"] == ["98.95", "–", "97.0", "–"]
+    assert rows["MANN (p)"] == ["82.8", "94.9", "–", "–"]
+    for line in omniglot.PUBLISHED.values():
+        assert len(line.values) == len(omniglot.SETTINGS)
+        assert set(line.notes) <= set(omniglot.NOTES)
+    assert "(t) transductive" in told
 
 
 def test_names_are_the_shortest_that_tell_apart():

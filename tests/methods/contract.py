@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nmn_jax.methods import table
+from nmn_jax.methods import mann, table
 from nmn_jax.methods.base import Entry, Method
 from nmn_jax.settings import presets
 from nmn_jax.tasks import episodes, streams, trajectories
@@ -43,7 +43,7 @@ class Case(NamedTuple):
 
 
 # A head that is a dense layer tells classes apart before it has learned anything.
-HEADS = ("maml", "anil", "meta_sgd", "maml_plus")
+HEADS = ("maml", "anil", "meta_sgd", "maml_plus", "reptile", "mann", "metanet", "snail")
 
 # Method, preset, overrides of settings, leaves that stay as they are.
 LINES: dict[str, tuple[str, str, dict, dict[str, str]]] = {
@@ -54,6 +54,30 @@ LINES: dict[str, tuple[str, str, dict, dict[str, str]]] = {
         "prototype",
         "recommended",
         {"model": {"precision": "bfloat16"}},
+        {},
+    ),
+    "mann": (
+        "mann",
+        "recommended",
+        {
+            "mann": {"pixels": 4, "units": 8, "slots": 6, "width": 4, "heads": 2},
+            "model": mann.UNUSED,
+        },
+        {},
+    ),
+    "metanet": (
+        "metanet",
+        "recommended",
+        {"metanet": {"units": 6, "meta_units": 4}, "model": {"layers": 1}},
+        {},
+    ),
+    "snail": (
+        "snail",
+        "recommended",
+        {
+            "snail": {"keys": 3, "values": 2, "filters": 3, "reach": 1},
+            "model": {"layers": 1},
+        },
         {},
     ),
     # As few inner steps as tell one from another: every one is compiled.
@@ -68,6 +92,15 @@ LINES: dict[str, tuple[str, str, dict, dict[str, str]]] = {
         "maml_plus",
         "recommended",
         {"maml": {"steps": 2, "test_steps": 2}, "model": {"layers": 1}},
+        {},
+    ),
+    "reptile": (
+        "reptile",
+        "recommended",
+        {
+            "reptile": {"steps": 2, "test_steps": 3, "rate": 0.01, "batch": 4},
+            "model": {"layers": 1},
+        },
         {},
     ),
     "nmn_stream": (

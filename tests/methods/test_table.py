@@ -7,6 +7,7 @@ import pytest
 import tiny
 
 from nmn_jax import losses
+from nmn_jax.methods import mann
 from nmn_jax.methods.table import METHODS, entry
 from nmn_jax.settings import override, preset
 from nmn_jax.tasks.base import (
@@ -45,9 +46,11 @@ def make(name, task, *, use="both", **optim):
     if not {"sg", "sg.use"} & set(line.uses):
         use = "off"
     optim = {"lr": 1e-2, "predictor_lr": 1e-2, "schedule": "constant", **optim}
+    small = {**SMALL, **mann.UNUSED} if name == "mann" else SMALL
     settings = override(
-        settings, model=SMALL, sg={"use": use}, optim=optim,
-        replay={"count": 2, "kept": 2},
+        settings, model=small, sg={"use": use}, optim=optim,
+        replay={"count": 2, "kept": 2}, mann={"pixels": 4},
+        snail={"reach": 1},
     )  # fmt: skip
     return line.make(settings, task, steps=10)
 

@@ -51,6 +51,9 @@ LIBRARY = {
     "maml.test_steps": [0],
     "maml_plus.multi_step": [0],
     "maml_plus.first_order": [0],
+    "mann.pixels": [0],
+    "mann.decay": [0, 0.0],
+    "reptile.test_steps": [0],
 }
 EXPERIMENT = {
     "method": [NAME],
@@ -64,6 +67,7 @@ VALID = {
     "library": LIBRARY,
     "omniglot": EXPERIMENT
     | {"data.split": [None], "validate.queries": [0], "validate.seed": [0]}
+    | {"mixture": [(), []]}
     | {"eval.queries": [0], "eval.seed": [0], "eval.adapt_steps": [(3,)]},
     "rare_classes": EXPERIMENT | {"data.frequent": [(3,)]},
     "far_recall": EXPERIMENT
