@@ -20,7 +20,8 @@ from nmn_jax.feedback import plumbing
 from nmn_jax.feedback.inner_loop import inner_loop
 from nmn_jax.methods import attention, maml_plus, parts
 from nmn_jax.methods.base import Answer, Entry, Method
-from nmn_jax.settings.records import MamlPlusSettings, MamlSettings, Settings
+from nmn_jax.settings.records import Settings
+from nmn_jax.settings.rivals import MamlPlusSettings, MamlSettings
 from nmn_jax.tasks.base import ForecastBatch, Task
 from nmn_jax.types import TrainState
 
