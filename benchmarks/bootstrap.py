@@ -7,7 +7,7 @@ One JSON line per workload. Windows with and without are timed by turns in one p
 so that what else the machine does is shared; a line holds the median of the rounds'
 ratios. `digits` is a window of ten images of the rare-class stream in the recommended
 memory, `recall` one of far recall, where sixteen memories of 210 slots are all there
-is.
+is, `copy` five steps of an LSTM of 100 units whose predictor is solved for.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.stream import PROCESS, WARM_UP, stretch
+from experiments.copy import protocol as copy
+from experiments.copy import records as copy_records
 from experiments.far_recall import protocol as recall
 from experiments.far_recall import records as recall_records
 from experiments.rare_classes import protocol as rare
@@ -59,6 +61,24 @@ def recalled(stream: dict[str, Any]) -> Workload:
     return bench.method, bench.task, ()
 
 
+def copied(stream: dict[str, Any]) -> Workload:
+    """Five steps of copying, as the study runs it."""
+    solved = {"predictor": "least_squares"} if stream else {}
+    run = copy_records.Run(
+        data=copy_records.Data(window=5), stream={**stream, **solved}
+    )
+    bench = copy.prepare(run, parallel.make_mesh())
+    place = copy.start(bench).place._replace(length=jnp.asarray(10))
+    return bench.method, bench.task, place
+
+
+WORKLOADS: dict[str, tuple[Callable[[dict[str, Any]], Workload], int]] = {
+    "digits": (digits, 20),
+    "recall": (recalled, 100),
+    "copy": (copied, 500),
+}
+
+
 def make_windows(work: Workload, count: int) -> Callable[[Any], Any]:
     """So many windows as one program, `(state) -> (state, loss)`; the state donated."""
     method, task, source = work
@@ -75,8 +95,9 @@ def make_windows(work: Workload, count: int) -> Callable[[Any], Any]:
     return lambda state: compiled(state, source)
 
 
-def compare(name: str, make: Callable[[dict[str, Any]], Workload], count: int) -> dict:
+def compare(name: str) -> dict[str, Any]:
     """The JSON line of one workload."""
+    make, count = WORKLOADS[name]
     works = [make(stream) for stream in ({}, WITH)]
     runs = [make_windows(work, count) for work in works]
     states = [work[0].init(jax.random.key(1)) for work in works]
@@ -134,14 +155,17 @@ def main() -> None:
     """Print a JSON line for each workload."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--windows", type=int, default=0)
+    parser.add_argument(
+        "--workloads", nargs="*", choices=[*WORKLOADS], default=[*WORKLOADS]
+    )
     given = parser.parse_args()
     if given.windows:
         if not (PROCESS / "clear_refs").exists():
             sys.exit("error: peak memory is read from /proc, which only Linux has")
         print(json.dumps(constant_memory(given.windows)), flush=True)
         return
-    for name, make, count in (("digits", digits, 20), ("recall", recalled, 100)):
-        print(json.dumps(compare(name, make, count)), flush=True)
+    for name in given.workloads:
+        print(json.dumps(compare(name)), flush=True)
 
 
 if __name__ == "__main__":

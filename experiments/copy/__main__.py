@@ -22,7 +22,7 @@ from experiments import report
 from experiments.common import bench as bench_lib
 from experiments.common import identity, launch, loop, plots, results
 from experiments.common.bench import Bench
-from experiments.copy import protocol, records
+from experiments.copy import probing, protocol, records
 from nmn_jax.run import parallel
 
 
@@ -62,6 +62,7 @@ def run_name(bench: Bench) -> str:
     run, stream = bench.run, bench.settings.stream
     parts = [run.data.task, run.method]
     parts += [f"window{run.data.window}", stream.target]
+    parts += [stream.predictor] if stream.target == "bootstrap" else []
     parts += [f"trace{stream.trace:g}"] if stream.trace else []
     parts += ["auxiliary"] if stream.auxiliary else []
     parts += [] if stream.control == "none" else [stream.control]
@@ -81,7 +82,7 @@ def make_result(bench: Bench, outcome: loop.Outcome, rows: plots.Rows) -> dict:
         columns=columns,
         task=dataclasses.asdict(run.data),
         evaluation={"kind": "sequences of training"},
-        measures=protocol.measures(outcome),
+        measures={**protocol.measures(outcome), **probing.measures(bench, outcome)},
         images_per_step=kind.streams * kind.window,
         first_step_seconds=outcome.first_step,
         extra={"curve": protocol.curve(rows)},

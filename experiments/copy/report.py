@@ -51,7 +51,41 @@ def _text(results: list[Result]) -> str:
         for name, lengths in PUBLISHED[results[0]["task"]["task"]].items()
     ]
     text = [_protocol(results[0]), tables.table(header, [*rows, *published])]
-    return "\n\n".join(text)
+    probed = [each for each in results if "gradient_solved_cosine" in each["measures"]]
+    return "\n\n".join([*text, *(_broken(probed) if probed else ())])
+
+
+def _broken(results: list[Result]) -> list[str]:
+    """Where it breaks: what predictors add to the gradient, and what they could."""
+    rows = [
+        [name, *(_added(groups.get(window)) for window in WINDOWS)]
+        for name, groups in by_window(results).items()
+    ]
+    header = ["cosine (relative length): learned; solved at rest",
+              *(f"window {each}" for each in WINDOWS)]  # fmt: skip
+    text = (
+        "What cuts take away of the LSTM's gradient, at the end of training: the part "
+        "that the run's predictor gives back, and the part that a linear one would, "
+        "solved for with other sequences while the LSTM stands still (medians over "
+        "seeds)."
+    )
+    return [text, tables.table(header, rows)]
+
+
+def _added(group: Group | None) -> str:
+    if group is None:
+        return tables.NOTHING
+
+    def told(who: str, what: str) -> float:
+        name = f"gradient_{who}_{what}"
+        return float(
+            np.median([each["measures"][name]["mean"] for each in group.results])
+        )
+
+    return "; ".join(
+        f"{told(who, 'cosine'):.2f} ({told(who, 'length'):.2f})"
+        for who in ("learned", "solved")
+    )
 
 
 def _told(group: Group | None) -> str:

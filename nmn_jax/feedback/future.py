@@ -110,7 +110,8 @@ class FutureState(NamedTuple):
     """What changes from window to window.
 
     learned: parameters of every group's predictor with their optimiser's state
-    history: of the slots, where the last window ended; None without slots
+    history: of the slots, where the last window ended, before any restart; None
+      without slots
     past: the last n - 1 windows as they were entered, or () for n = 1
     """
 

@@ -14,16 +14,17 @@ Only targets look further: parameters get the window's own gradient and ĝ, what
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from nmn_jax import diagnostics
-from nmn_jax.feedback import plumbing, targets
+from nmn_jax.feedback import carried, plumbing, targets
 from nmn_jax.feedback.carried import Groups
 from nmn_jax.feedback.future import (
-    Cut,
     Future,
     FutureState,
     Recorded,
@@ -33,6 +34,7 @@ from nmn_jax.feedback.future import (
     masked,
     predict,
 )
+from nmn_jax.feedback.state_predictors import Pairs
 
 
 class Lesson(NamedTuple):
@@ -45,25 +47,28 @@ class Lesson(NamedTuple):
 
     entered: Recorded
     target: Groups
-    cut: Cut
     believed: Groups
 
 
 class Learned(NamedTuple):
-    """The predictor's gradient, what replaces parts of its state, and the metrics."""
+    """The predictor's gradient or, if it was solved for, its parameters (the other is
+    None); what replaces parts of its state, and the metrics."""
 
     gradient: Any
+    fitted: Any
     scale: targets.Scale
     past: Any
     measures: dict[str, jax.Array]
 
 
 class _Pair(NamedTuple):
-    """A state, the cotangent it had, and for which streams the pair counts."""
+    """A state, the cotangent it had, for which streams the pair counts, and for which
+    of them the state is carried into a window instead of ending a sequence."""
 
     recorded: Recorded
     target: Groups
     counts: jax.Array
+    carried: jax.Array
 
 
 def learn(
@@ -71,8 +76,8 @@ def learn(
 ) -> Learned:
     """One regression of the predictors on what the window says about its entry.
 
-    A state that a sequence starts from is the end of no window and is left out; where a
-    sequence ends, its last state is paired with zero.
+    Where a window starts a sequence, the state it is handed ended the last one and is
+    not used, so its cotangent is zero: the terminal pair, without a guess of its own.
 
     Args:
       run: one window with the parameters of the moment, for the chain.
@@ -83,23 +88,45 @@ def learn(
     pair, past = _traced(future, learner, lesson, (run, step))
     scale = targets.update_scale(learner.scale, pair.target)
     scale = jax.tree.map(
-        lambda new, old: jnp.where(jnp.any(pair.counts), new, old), scale, learner.scale
-    )
+        lambda new, old: jnp.where(jnp.any(pair.carried), new, old),
+        scale, learner.scale,
+    )  # fmt: skip
     units = future.scale(scale)
+    goal = {name: each / units[name] for name, each in pair.target.items()}
+    params = learner.learned.params
 
     def loss(params: Any) -> tuple[jax.Array, Groups]:
         at = pair.recorded
         found = guesses(future, params, at.cursor.state, at.history)
         now = {name: each.now for name, each in found.items()}
-        goal = {name: each / units[name] for name, each in pair.target.items()}
         total = _error(now, goal, pair.counts)
-        total += _ended(future, params, lesson.cut)
         return total + _auxiliary(future, params, lesson, units), now
 
-    value, now, gradient = plumbing.gradient(loss, learner.learned.params)
+    gradient = fitted = None
+    if future.predictor.fit is None:
+        value, now, gradient = plumbing.gradient(loss, params)
+    else:
+        value, now = loss(params)
+        fitted = _fitted(future.predictor.fit, params, pair, goal)
     predicted = {name: units[name] * each for name, each in now.items()}
     measures = {"future/loss": value, **_measures(predicted, pair)}
-    return Learned(gradient, scale, past, measures)
+    return Learned(gradient, fitted, scale, past, measures)
+
+
+def _fitted(
+    fit: Callable[[Any, Pairs], Any], params: Any, pair: _Pair, goal: Groups
+) -> dict[str, Any]:
+    """Every group's predictor, solved for with the pairs of all rows and streams."""
+    at = pair.recorded
+    rows = jax.vmap(carried.groups)(at.cursor.state)
+    found = {}
+    for name, each in rows.items():
+        beside = jax.vmap(functools.partial(carried.context, name))(each, at.history)
+        counts = jnp.broadcast_to(pair.counts[:, None], each.shape[:2])
+        whole = (each, beside, goal[name], counts)
+        flat = (jnp.reshape(leaf, (counts.size, *leaf.shape[2:])) for leaf in whole)
+        found[name] = plumbing.stop(fit(params[name], Pairs(*flat)))
+    return found
 
 
 def _traced(
@@ -109,7 +136,7 @@ def _traced(
     run, step = given
     entered = lesson.entered
     if future.windows == 1:
-        return _Pair(entered, lesson.target, ~entered.cursor.starts), ()
+        return _pair(entered, lesson.target, (step, 0)), ()
 
     def blend(recorded: Recorded, target: Groups) -> Groups:
         state, starts = recorded.cursor.state, recorded.cursor.starts
@@ -127,11 +154,20 @@ def _traced(
     first = blend(entered, lesson.target)
     entries = jax.lax.scan(back, first, learner.past, reverse=True)[1]
     oldest, target = jax.tree.map(lambda leaf: leaf[0], (learner.past, entries))
-    counts = ~oldest.cursor.starts & (step >= future.windows - 1)
     past = jax.tree.map(
         lambda kept, new: jnp.concatenate([kept[1:], new[None]]), learner.past, entered
     )
-    return _Pair(oldest, target, counts), past
+    return _pair(oldest, target, (step, future.windows - 1)), past
+
+
+def _pair(recorded: Recorded, target: Groups, when: tuple[jax.Array, int]) -> _Pair:
+    """Of a window so many before this one; before the first one nothing ended."""
+    step, before = when
+    starts = recorded.cursor.starts
+    carried = ~starts & (step >= before)
+    return _Pair(
+        recorded, masked(target, ~starts), carried | (starts & (step > before)), carried
+    )
 
 
 def _error(guess: Groups, goal: Groups, counts: jax.Array) -> jax.Array:
@@ -142,14 +178,6 @@ def _error(guess: Groups, goal: Groups, counts: jax.Array) -> jax.Array:
     return sum(
         (jnp.mean(jnp.where(counts, one, 0.0)) for one in each), start=jnp.zeros(())
     )
-
-
-def _ended(future: Future, params: Any, cut: Cut) -> jax.Array:
-    if cut.ends is None:
-        return jnp.zeros(())
-    found = guesses(future, params, cut.state, cut.history)
-    now = {name: each.now for name, each in found.items()}
-    return _error(now, jax.tree.map(jnp.zeros_like, now), cut.ends)
 
 
 def _auxiliary(
@@ -167,8 +195,8 @@ def _auxiliary(
 def _measures(predicted: Groups, pair: _Pair) -> dict[str, jax.Array]:
     """Cosine, R² and both norms per group, `future/<group>/<measure>`."""
     told = {}
-    truth = masked(pair.target, pair.counts)
-    for name, guess in masked(predicted, pair.counts).items():
+    truth = masked(pair.target, pair.carried)
+    for name, guess in masked(predicted, pair.carried).items():
         told[f"future/{name}/cosine"] = diagnostics.cosine(guess, truth[name])
         told[f"future/{name}/r2"] = diagnostics.r_squared(guess, truth[name])
         told[f"future/{name}/norm"] = diagnostics.mean_norm(guess)

@@ -65,6 +65,17 @@ def make(settings: Settings, task: Task, *, steps: int) -> Method:
     flattened.
 
     Raises:
+      ValueError: as `make_design`.
+    """
+    return make_method(make_design(settings, task, steps=steps))._replace(
+        columns={"method": "lstm", **streams.columns(settings.stream)}
+    )
+
+
+def make_design(settings: Settings, task: Task, *, steps: int) -> Design:
+    """What the settings ask for.
+
+    Raises:
       ValueError: for a target of controllers' predictors, which it does not have, or a
         carry other than `stream`.
     """
@@ -76,7 +87,7 @@ def make(settings: Settings, task: Task, *, steps: int) -> Method:
             "carries its whole state ('stream')"
         )
     optim = settings.optim
-    design = Design(
+    return Design(
         leaves.make_lstm(settings.model.width),
         leaves.make_dense(task.spec.targets),
         task,
@@ -85,9 +96,6 @@ def make(settings: Settings, task: Task, *, steps: int) -> Method:
             builders.make_optimizer(optim, optim.lr, steps=steps),
             builders.make_optimizer(optim, optim.predictor_lr, steps=steps),
         ),
-    )
-    return make_method(design)._replace(
-        columns={"method": "lstm", **streams.columns(stream)}
     )
 
 
@@ -148,15 +156,15 @@ def _unroll(
     def one(state: Any, starts: jax.Array, inputs: jax.Array) -> tuple:
         begun = jax.tree.map(functools.partial(jnp.where, starts), fresh, state)
         flat = inputs.reshape(len(inputs), -1)
-        return jax.lax.scan(
-            functools.partial(design.core.apply, params.core), begun, flat
-        )
+        return design.core.unroll(params.core, begun, flat)
 
     final, hidden = jax.vmap(one)(cursor.state, cursor.starts, batch.inputs)
     return design.head.apply(params.head, hidden), final
 
 
-def _make_run(design: Design, params: Params) -> Run:
+def make_run(design: Design, params: Params) -> Run:
+    """One window with these parameters, see `future.Run`."""
+
     def run(cursor: Cursor, batch: StreamBatch) -> tuple[jax.Array, Cursor]:
         outputs, final = _unroll(design, params, cursor, batch)
         each = streams.losses(design.task.loss, outputs, batch)
@@ -170,7 +178,7 @@ def _step(
 ) -> tuple[LstmState, dict[str, jax.Array]]:
     task, (network_optimizer, guide_optimizer) = design.task, design.optimizers
     batch = streams.with_streams(task.spec, batch)
-    run = _make_run(design, state.network.params)
+    run = make_run(design, state.network.params)
 
     def forward(params: Params, entry: Groups, probes: tuple) -> tuple:
         del probes

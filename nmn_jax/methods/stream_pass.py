@@ -81,7 +81,8 @@ def _share(
         return jnp.zeros(()), ran
     trace = plumbing.stop(ran.trace)
     learner: FutureState = state.future
-    history = jax.vmap(carried.follow)(learner.history, trace.weights, trace.writes)
+    before = streams.restarted(learner.history, state.starts)
+    history = jax.vmap(carried.follow)(before, trace.weights, trace.writes)
     cut = Cut(plumbing.stop(ran.final), history, batch.ends)
     at = streams.onward(ran.final, batch)
     run = stream_window.make_run(design, state)

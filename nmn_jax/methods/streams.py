@@ -155,7 +155,8 @@ def start_future(
     params = future_lib.init_params(future, key, fresh)
     history = side_by_side(spec, carried.start_history(fresh))
     entered = Recorded(start_cursor(spec, fresh), history, blank_window(spec))
-    learned = TrainState(params, optimizer.init(params))
+    solved = future.predictor.fit is not None
+    learned = TrainState(params, () if solved else optimizer.init(params))
     return future_lib.start(future, learned, entered)
 
 
@@ -179,18 +180,19 @@ def learn_future(
         target = jax.tree.map(lambda each: count * each, window.entry)
     else:
         target = future_lib.carry_back(window.run, entered, told.believed)
-    lesson = lessons.Lesson(entered, target, told.cut, told.believed)
+    lesson = lessons.Lesson(entered, target, told.believed)
     found = lessons.learn(future, learner, lesson, run=window.run, step=state.step)
-    learned = parts.descend(optimizer, learner.learned, found.gradient)
-    history = _restarted(told.cut.history, told.cut.ends)
-    return FutureState(learned, found.scale, history, found.past), found.measures
+    if found.fitted is None:
+        learned = parts.descend(optimizer, learner.learned, found.gradient)
+    else:
+        learned = learner.learned._replace(params=found.fitted)
+    after = FutureState(learned, found.scale, told.cut.history, found.past)
+    return after, found.measures
 
 
-def _restarted(history: Any, ended: jax.Array | None) -> Any:
-    """Nothing was written or read where a new sequence starts."""
-    if ended is None:
-        return history
-    return jax.tree.map(lambda leaf: jnp.where(ended[:, None], 0.0, leaf), history)
+def restarted(history: Any, starts: jax.Array) -> Any:
+    """The slots' history: nothing was written or read where a new sequence starts."""
+    return jax.tree.map(lambda leaf: jnp.where(starts[:, None], 0.0, leaf), history)
 
 
 def columns(settings: StreamSettings) -> dict[str, str]:
@@ -200,6 +202,8 @@ def columns(settings: StreamSettings) -> dict[str, str]:
         return {}
     notes = [settings.target]
     notes += [f"λ = {settings.trace:g}"] if settings.target == "bootstrap" else []
+    default = StreamSettings.predictor
+    notes += [settings.predictor] if settings.predictor != default else []
     notes += ["auxiliary task"] if settings.auxiliary else []
     notes += [f"weight {settings.weight:g}"] if settings.weight != 1 else []
     control = f" ({settings.control})" if settings.control != "none" else ""

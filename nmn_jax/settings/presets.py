@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from nmn_jax.feedback.state_predictors import STATE_PREDICTORS
 from nmn_jax.settings import checks
 from nmn_jax.settings.records import (
     RECORDS,
@@ -17,6 +18,7 @@ from nmn_jax.settings.records import (
     OptimSettings,
     Settings,
     SGSettings,
+    StreamSettings,
 )
 
 Changes = Mapping[str, Mapping[str, Any]]
@@ -165,7 +167,7 @@ def _check_effect(
             f"{name}={value!r} has no effect on this method; leave it out (what has: "
             f"{', '.join(uses) or 'nothing'})"
         )
-    use, needed = settings.sg.use, _uses_needed(name, settings.stream.target)
+    use, needed = settings.sg.use, _uses_needed(name, settings.stream)
     if needed and use not in needed:
         raise ValueError(
             f"{name}={value!r} has no effect with sg.use={use!r}; leave it out, or "
@@ -173,19 +175,23 @@ def _check_effect(
         )
 
 
-def _uses_needed(name: str, target: str) -> tuple[str, ...]:
+def _uses_needed(name: str, stream: StreamSettings) -> tuple[str, ...]:
     """The uses of synthetic gradients with which a setting acts; none: with all.
 
     Args:
-      target: of the stream; `bootstrap` has predictors of its own.
+      stream: `bootstrap` has predictors of its own, which descend unless solved for.
     """
+    bootstraps = stream.target == "bootstrap"
+    descends = bootstraps and STATE_PREDICTORS[stream.predictor]().fit is None
     record, field = name.split(".")
     if record == "sg" and field in FAST:
         return ("fast", "both")
     if record == "sg" and field in SLOW:
         return ("decoupled", "both")
     silent = record == "sg" and field != "use"
-    shared = name in ("optim.predictor_lr", "stream.target") and target != "bootstrap"
+    shared = (name == "stream.target" and not bootstraps) or (
+        name == "optim.predictor_lr" and not descends
+    )
     if silent or shared:
         return ("decoupled", "fast", "both")
     return ()

@@ -14,7 +14,7 @@ import tiny
 
 from experiments import report
 from experiments.common import results
-from experiments.copy import config, protocol, records
+from experiments.copy import config, probing, protocol, records
 from nmn_jax.methods import lstm_stream
 from nmn_jax.methods.base import Method
 from nmn_jax.run import parallel
@@ -109,13 +109,59 @@ def test_whole_sequences_are_one_window_and_an_oracle_sees_their_end():
 
 def test_a_run_from_the_first_sequence_to_its_pictures(tmp_path):
     pytest.importorskip("matplotlib")
-    run = run_of(model={"width": 4}, stream={"target": "bootstrap", "auxiliary": 0.1})
+    run = run_of(model={"width": 4}, stream={"target": "bootstrap"})
     result = job.main(run, tmp_path / "run", str(tmp_path / "results"))
     assert result["train_steps"] == 4
-    assert result["columns"]["beyond the window"].startswith("bootstrap, λ = 0, aux")
+    assert result["columns"]["beyond the window"].startswith("bootstrap, λ = 0")
     assert (tmp_path / "run" / "figures" / "lengths.png").exists()
     text = report.whole(results.load([tmp_path / "results"]))
     assert "longest sequence solved" in text and "remembered, not verified" in text
+    assert "solved at rest" in text
+
+
+@tiny.float64
+def test_the_probe_knows_the_gradient_that_a_cut_takes_away():
+    """Of sequences that go on behind their first two windows, by back-propagation
+    through all of them less that through each window alone."""
+    run = run_of(
+        model={"width": 3},
+        stream={"target": "bootstrap", "predictor": "least_squares"},
+    )
+    bench = protocol.prepare(run, parallel.make_mesh())
+    state = protocol.start(bench)
+    place = state.place._replace(length=jnp.asarray(2))
+    network = tiny.filled(1, state.method.network.params)
+    design = lstm_stream.make_design(bench.settings, bench.task, steps=4)
+    kind = protocol.kind_of(run, "none")._replace(beyond=9)
+    cuts = probing.find_cuts(design, network, (jax.random.key(3), kind, place))
+    np.testing.assert_array_equal(cuts.counts, [True, True, False, False, False])
+    found = probing.pulled(design, network, cuts, cuts.true)
+
+    def loss(params, between):
+        cursor = jax.tree.map(lambda leaf: leaf[0], cuts.cursors)
+        total = 0.0
+        for at in range(3):
+            window = jax.tree.map(lambda leaf, at=at: leaf[at], cuts.windows)
+            each, cursor = lstm_stream.make_run(design, params)(cursor, window)
+            cursor, total = between(cursor), total + each
+        return total
+
+    whole, parts = (
+        jax.grad(loss)(network, between).core
+        for between in (lambda cursor: cursor, jax.lax.stop_gradient)
+    )
+    missing = jax.tree.map(jnp.subtract, whole, parts)
+    expected = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(missing)])
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert np.any(found)
+    state = state._replace(
+        place=place, method=state.method._replace(
+            network=state.method.network._replace(params=network)
+        ),
+    )  # fmt: skip
+    told = probing.make_probe(bench)(state)
+    # A predictor that never learned says nothing; two streams of two bits are solved.
+    assert told["learned_length"] == 0 and told["solved_cosine"] > 0.8
 
 
 def test_a_memory_copies_too(tmp_path):
@@ -140,3 +186,10 @@ def test_a_memory_copies_too(tmp_path):
 def test_whole_sequences_have_no_future():
     with pytest.raises(ValueError, match="have no future"):
         run_of(data={"window": 0}, stream={"target": "bootstrap"})
+
+
+def test_what_is_solved_for_has_no_learning_rate():
+    given = {"target": "bootstrap", "predictor": "least_squares"}
+    run = run_of(stream=given, optim={"predictor_lr": 0.1})
+    with pytest.raises(ValueError, match="predictor_lr=0.1 has no effect"):
+        protocol.prepare(run, parallel.make_mesh())

@@ -10,11 +10,10 @@ import optax
 import pytest
 import tiny
 
-from nmn_jax import memory
 from nmn_jax.feedback import carried, future, lessons, plumbing, state_predictors
 from nmn_jax.feedback.future import Cursor, Cut, Future, Recorded
 from nmn_jax.feedback.lessons import Lesson
-from nmn_jax.types import NMNState, PerController, TrainState
+from nmn_jax.types import TrainState
 
 B, D, STEPS = 256, 3, 2
 LINEAR = state_predictors.make_linear_state_predictor()
@@ -51,7 +50,8 @@ def begun(rule, optimizer):
     cursor = Cursor(jnp.zeros((B, D)), jnp.zeros((B, 1)), jnp.zeros((B,), bool))
     params = future.init_params(rule, jax.random.key(0), cursor.state[0])
     entered = Recorded(cursor, None, jnp.zeros((B, STEPS, D)))
-    learned = TrainState(params, optimizer.init(params))
+    solved = rule.predictor.fit is not None
+    learned = TrainState(params, () if solved else optimizer.init(params))
     return cursor, future.start(rule, learned, entered)
 
 
@@ -61,25 +61,33 @@ def taught(rule, learner, cursor, window):
     believed = future.predict(rule, learner, after.state, None)
     entered = Recorded(cursor, None, window)
     target = future.carry_back(run, entered, believed)
-    return Lesson(
-        entered, target, Cut(after.state, None, after.starts), believed
-    ), after
+    return Lesson(entered, target, believed), after
 
 
-@pytest.mark.parametrize(("trace", "windows"), [(0.0, 1), (0.9, 3)])
+SOLVED = state_predictors.make_least_squares_state_predictor(ridge=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("predictor", "trace", "windows", "count"),
+    [(LINEAR, 0.0, 1, 4_000), (LINEAR, 0.9, 3, 4_000), (SOLVED, 0.0, 1, 1_000)],
+    ids=["descended", "descended-trace", "solved"],
+)
 @tiny.float64
-def test_a_converged_predictor_is_the_closed_form(trace, windows):
-    rule = Future(LINEAR, trace=trace, windows=windows)
-    count = 4_000
+def test_a_converged_predictor_is_the_closed_form(predictor, trace, windows, count):
+    rule = Future(predictor, trace=trace, windows=windows)
     optimizer = optax.adam(optax.cosine_decay_schedule(0.03, count))
 
     def step(carried_on, key):
         cursor, learner, at = carried_on
         lesson, after = taught(rule, learner, cursor, noise(key))
         found = lessons.learn(rule, learner, lesson, run=run, step=at)
-        updates, moments = optimizer.update(found.gradient, learner.learned.opt_state)
-        params = optax.apply_updates(learner.learned.params, updates)
-        learned = TrainState(params, moments)
+        learned = TrainState(found.fitted, ())
+        if found.fitted is None:
+            updates, moments = optimizer.update(
+                found.gradient, learner.learned.opt_state
+            )
+            params = optax.apply_updates(learner.learned.params, updates)
+            learned = TrainState(params, moments)
         learner = future.FutureState(learned, found.scale, None, found.past)
         return (after, learner, at + 1), None
 
@@ -117,8 +125,11 @@ def weights(learner):
 @tiny.float64
 def test_a_trace_looks_along_the_chain_of_windows():
     """The target of the oldest of three, by the equation, window by window."""
-    share = 0.4
-    rule = Future(LINEAR, trace=share, windows=3, scale=lambda scale: {"carry": 1.0})
+    share, weight = 0.4, 0.9
+    rule = Future(
+        LINEAR, trace=share, windows=3, weight=weight,
+        scale=lambda scale: {"carry": 1.0},
+    )  # fmt: skip
     cursor, learner, windows = drawn(rule)
     # Nothing but their number says that windows before the first are none.
     none = learner.past.cursor._replace(starts=jnp.zeros((2, B), bool))
@@ -144,10 +155,11 @@ def test_a_trace_looks_along_the_chain_of_windows():
         return given
 
     guess = lambda state: state @ kernel + bias[None]  # noqa: E731
-    given = guess(cursors[3].state)
+    given = weight * guess(cursors[3].state)
     for at in (2, 1, 0):
         target = pulled(cursors[at].state, windows[at], given)
-        given = (1 - share) * guess(cursors[at].state) + share * target
+        mixed = (1 - share) * guess(cursors[at].state) + share * target
+        given = weight * mixed
     error = 2 * (guess(cursor.state) - target) / B
     expected = cursor.state.T @ error
     np.testing.assert_allclose(
@@ -155,26 +167,42 @@ def test_a_trace_looks_along_the_chain_of_windows():
     )
 
 
+@pytest.mark.parametrize("windows", [1, 3])
 @tiny.float64
-def test_a_sequence_ends_in_zero_and_its_first_state_is_left_out():
-    rule = Future(LINEAR, scale=lambda scale: {"carry": 1.0})
-    cursor, learner, windows = drawn(rule)
-    lesson, after = taught(rule, learner, cursor, windows[0])
+def test_what_ended_a_sequence_is_paired_with_zero(windows):
+    """A window that starts one was handed the last state of another; before the first
+    window there was none."""
+    trace = 0.4 if windows > 1 else 0.0
+    rule = Future(
+        LINEAR, trace=trace, windows=windows, scale=lambda scale: {"carry": 1.0}
+    )
+    cursor, learner, noise = drawn(rule)
+    lesson, _ = taught(rule, learner, cursor, noise[0])
+    ended = cursor._replace(starts=jnp.ones((B,), bool))
+    lesson = lesson._replace(entered=lesson.entered._replace(cursor=ended))
+    if windows > 1:
+        past = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), lesson.entered)
+        learner = learner._replace(past=past)
     kernel, bias = weights(learner)
-    ended = jnp.arange(B) < 5
-    starts = jnp.ones((B,), bool)
-    lesson = lesson._replace(
-        cut=lesson.cut._replace(ends=ended),
-        entered=lesson.entered._replace(cursor=cursor._replace(starts=starts)),
-    )
-    found = lessons.learn(rule, learner, lesson, run=run, step=jnp.asarray(0))
-    error = jnp.where(ended[:, None], 2 * (after.state @ kernel + bias[None]) / B, 0.0)
-    np.testing.assert_allclose(
-        found.gradient["carry"]["kernel"], after.state.T @ error, rtol=1e-9
-    )
-    # Nothing counted, so the units stay.
-    chex.assert_trees_all_equal(found.scale, learner.scale)
-    given = future.injected(rule, lesson.believed, dict, lesson.cut)
+    error = 2 * (cursor.state @ kernel + bias[None]) / B
+    learn = functools.partial(lessons.learn, rule, learner, lesson, run=run)
+    for step in range(windows + 1):
+        found = learn(step=jnp.asarray(step))
+        expected = (cursor.state.T @ error) * (step == windows)
+        np.testing.assert_allclose(
+            found.gradient["carry"]["kernel"], expected, rtol=1e-9, atol=1e-12
+        )
+        # Nothing was carried, so the units stay.
+        chex.assert_trees_all_equal(found.scale, learner.scale)
+
+
+@tiny.float64
+def test_nothing_is_injected_where_a_sequence_ends():
+    rule = Future(LINEAR)
+    cursor, learner, noise = drawn(rule)
+    lesson, after = taught(rule, learner, cursor, noise[0])
+    cut = Cut(after.state, None, jnp.arange(B) < 5)
+    given = future.injected(rule, lesson.believed, dict, cut)
     np.testing.assert_array_equal(given["carry"][:5], 0.0)
     np.testing.assert_array_equal(given["carry"][5:], lesson.believed["carry"][5:])
 
@@ -235,30 +263,6 @@ def test_controls_say_nothing_or_what_belongs_elsewhere_or_the_truth():
 
 
 @tiny.float64
-def test_rows_are_the_state_and_go_back_into_it():
-    case = tiny.make_case(tiny.KINDS[0])
-    rows = carried.groups(case.state)
-    assert {name: each.shape for name, each in rows.items()} == {
-        "slots": (tiny.L, tiny.K + 1), "input": (1, 2 * tiny.K),
-        "output": (1, 2 * tiny.K),
-    }  # fmt: skip
-    other = tiny.filled(8, case.state)
-    chex.assert_trees_all_equal(carried.put(other, rows), case.state)
-
-
-def test_a_slots_history_counts_steps_and_reads_since_it_was_written():
-    state = tiny.make_case().state
-    reads = jnp.asarray([[0.5, 0, 0, 0.5], [0, 1, 0, 0], [0.25, 0.25, 0.25, 0.25]])
-    writes = jnp.asarray([[1.0, 0, 0, 0], [0, 0.5, 0, 0], [0, 0, 1.0, 0]])
-    found = carried.follow(carried.start_history(state), reads, writes)
-    np.testing.assert_allclose(found.age, [2, 2, 0, 3])
-    np.testing.assert_allclose(found.reads, [0.25, 0.75, 0, 0.75])
-    seen = carried.context("slots", carried.groups(state)["slots"], found)
-    np.testing.assert_allclose(seen[0], [*np.exp(-2 / np.array(carried.FADES)), 0.25])
-    assert carried.context("input", jnp.zeros((1, 4)), found).shape == (1, 0)
-
-
-@tiny.float64
 def test_guesses_beyond_all_targets_so_far_are_scaled_back():
     rule = Future(LINEAR, scale=lambda scale: {"carry": 3.0})
     cursor, learner, _ = drawn(rule)
@@ -270,20 +274,3 @@ def test_guesses_beyond_all_targets_so_far_are_scaled_back():
     found = future.predict(rule, large, cursor.state, None)["carry"][:, 0]
     expected = 3 * future.LARGEST * guess / jnp.sqrt(jnp.mean(guess**2))
     np.testing.assert_allclose(found, expected, rtol=1e-9)
-
-
-def test_slots_that_are_searched_for_have_the_same_rows_and_no_reads():
-    made = memory.sparse_slots(
-        slots=5, width=3, reads=2, write_rule=memory.WRITE_RULES["in_turn"]
-    )
-    stored = made.start(tiny.drawn(1, made.init))
-    state = NMNState(stored, PerController((), (), ()))
-    rows = carried.groups(state)
-    assert {name: each.shape for name, each in rows.items()} == {"slots": (5, 4)}
-    moved = carried.put(state, {"slots": rows["slots"] + 1})
-    chex.assert_trees_all_close(moved.memory.rows, stored.rows + 1)
-    chex.assert_trees_all_equal(moved.memory.index, stored.index)
-    begun = carried.start_history(state)
-    found = carried.follow(begun, jnp.ones((1, 2)), jnp.eye(5)[:1])
-    np.testing.assert_array_equal(found.age, [0, 1, 1, 1, 1])
-    np.testing.assert_array_equal(found.reads, 0.0)

@@ -1,10 +1,12 @@
 """Predictors of a state's future: silent at first, and what they look at."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
 
+from nmn_jax.feedback import state_predictors
 from nmn_jax.feedback.state_predictors import STATE_PREDICTORS
 from nmn_jax.settings.records import StreamSettings
 
@@ -54,6 +56,44 @@ def test_a_linear_mlp_is_the_sum_of_both():
     np.testing.assert_allclose(said.now, parts[0].now + parts[1].now, rtol=1e-12)
     np.testing.assert_array_equal(said.next, parts[1].next)
     assert np.any(parts[0].now) and np.any(parts[1].now)
+
+
+@tiny.float64
+def test_least_squares_are_solved_over_all_pairs_that_count_the_newest_most():
+    """Three windows of pairs against one weighted problem, solved another way."""
+    keep, ridge = 0.5, 1e-2
+    made = state_predictors.make_least_squares_state_predictor(keep, ridge, every=3)
+    assert made.fit is not None
+    params = made.init(jax.random.key(0), D, C)
+    fit = tiny.jit(made.fit)
+    left, right = [], []
+    for window, weight in enumerate((0.25, 0.5, 1.0)):
+        rows, context, goal = (
+            tiny.normal(10 * window + at, ROWS, width)
+            for at, width in enumerate((D, C, D))
+        )
+        counts = jnp.arange(ROWS) != window
+        params = fit(params, state_predictors.Pairs(rows, context, goal, counts))
+        # Between solutions the last one stays.
+        assert bool(jnp.any(params["kernel"])) == (window == 2)
+        inputs = np.concatenate([rows, context, np.ones((ROWS, 1))], 1)
+        scale = np.sqrt(weight / 3)
+        left.append(scale * inputs[np.asarray(counts)])
+        right.append(scale * np.asarray(goal)[np.asarray(counts)])
+    inputs, goals = np.concatenate(left), np.concatenate(right)
+    width = inputs.shape[1]
+    size = ridge * np.mean(np.sum(inputs**2, 0))
+    inputs = np.concatenate([inputs, np.sqrt(size) * np.eye(width)])
+    goals = np.concatenate([goals, np.zeros((width, D))])
+    expected = np.linalg.lstsq(inputs, goals, rcond=None)[0]
+    np.testing.assert_allclose(params["kernel"], expected, rtol=1e-8)
+    said = made.predict(params, *GIVEN).now
+    asked = np.concatenate([*GIVEN, np.ones((ROWS, 1))], 1)
+    np.testing.assert_allclose(said, asked @ expected, rtol=1e-6)
+    # Where nothing counts, nothing is forgotten either.
+    nothing = state_predictors.Pairs(rows, context, goal, jnp.zeros(ROWS, bool))
+    same = fit(params, nothing)
+    np.testing.assert_array_equal(same["seen"], params["seen"])
 
 
 def test_an_auxiliary_guess_needs_a_layer_to_share():
