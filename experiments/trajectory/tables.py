@@ -182,4 +182,4 @@ def against_velocity(groups: Mapping[str, Group]) -> list[list[str]]:
 def _metres(found: statistics.Estimate | None) -> str:
     if found is None or found.half is None:
         return tables.plain(found, sign="+")
-    return f"{found.mean:+.3f} ± {found.half:.3f}"
+    return f"{found.mean:+.4f} ± {found.half:.4f}"

@@ -77,9 +77,9 @@ def test_forecasts_are_held_against_constant_velocity_in_metres():
     told = {row[0]: row[1:] for row in rows}
     assert len(told) == 2
     off = next(cells for name, cells in told.items() if name.endswith("off"))
-    assert off == ["+0.500 ± 0.000"] * 3
+    assert off == ["+0.5000 ± 0.0000"] * 3
     both = next(cells for name, cells in told.items() if name.endswith("both"))
-    assert both[0].startswith("+0.250 ± 3.17")
+    assert both[0].startswith("+0.2500 ± 3.17")
     assert tables.against_velocity(tables.grouped([OFF])) == []
 
 
