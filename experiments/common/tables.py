@@ -207,13 +207,15 @@ def plain(found: statistics.Estimate | None, *, sign: str = "") -> str:
     return mean if found.half is None else f"{mean} ± {found.half:.2f}"
 
 
-def factor(found: statistics.Factor | None) -> str:
-    """`middle [low, high]` of a ratio."""
+def factor(found: statistics.Factor | None, *, digits: int = 2) -> str:
+    """`middle [low, high]` of a ratio, in so many significant digits below ten."""
     if found is None:
         return NOTHING
     ends = [each for each in (found.low, found.high) if each is not None]
-    told = [f"{each:.0f}" if each >= 10 else f"{each:.2g}" for each in ends]
-    middle = f"{found.middle:.0f}" if found.middle >= 10 else f"{found.middle:.2g}"
+    middle, *told = (
+        f"{each:.0f}" if each >= 10 else f"{each:.{digits}g}"
+        for each in (found.middle, *ends)
+    )
     return f"{middle} [{', '.join(told)}]" if told else middle
 
 

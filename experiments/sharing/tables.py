@@ -124,4 +124,5 @@ def contrasts(groups: Mapping[Kind, Group]) -> list[list[str]]:
 
 def _factor(one: Mapping[int, float], other: Mapping[int, float]) -> str:
     both = sorted(one.keys() & other.keys())
-    return tables.factor(statistics.geometric(one[at] / other[at] for at in both))
+    found = statistics.geometric(one[at] / other[at] for at in both)
+    return tables.factor(found, digits=3)

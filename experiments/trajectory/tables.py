@@ -122,7 +122,7 @@ def ratios(groups: Mapping[str, Group]) -> list[list[str]]:
         first, second = (by_aspects[each] for each in pair)
         one, other = groups[first], groups[second]
         told = [ratio(one, other, at=at) for at in shown(one.first)]
-        rows.append([first, second, *map(tables.factor, told)])
+        rows.append([first, second, *map(_factor, told)])
     return rows
 
 
@@ -131,6 +131,10 @@ def ratio(one: Group, other: Group, *, at: int) -> statistics.Factor | None:
     first, second = (draws(each, "squared_error", at) for each in (one, other))
     both = sorted(first.keys() & second.keys())
     return statistics.geometric(first[draw] / second[draw] for draw in both)
+
+
+def _factor(found: statistics.Factor | None) -> str:
+    return tables.factor(found, digits=3)
 
 
 def _pairs(known: Mapping[Aspects, str]) -> list[tuple[Aspects, Aspects]]:
@@ -157,7 +161,7 @@ def progress(groups: Mapping[str, Group]) -> list[list[str]]:
         for before, after in zip([first, *later], later, strict=False):
             old, new = (draws(group, "squared_error", at) for at in (before, after))
             found = statistics.geometric(new[each] / old[each] for each in old)
-            rows[-1].append(tables.factor(found))
+            rows[-1].append(_factor(found))
     return rows
 
 

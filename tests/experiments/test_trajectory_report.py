@@ -64,12 +64,12 @@ def test_synthetic_gradients_are_judged_draw_by_draw():
     (row,) = tables.ratios(groups)
     assert row[0].endswith("both") and row[1].endswith("off")
     # By hand: factors of the two draws are 1/2 and 1; 1 and 1; 1/2 and 1/2.
-    assert row[2].startswith("0.71 [") and row[3:] == ["1 [1, 1]", "0.5 [0.5, 0.5]"]
+    assert row[2].startswith("0.707 [") and row[3:] == ["1 [1, 1]", "0.5 [0.5, 0.5]"]
 
 
 def test_progress_is_the_error_after_more_steps_over_that_after_fewer():
     (row,) = tables.progress(tables.grouped([OFF]))
-    assert row[1] == "1 [1, 1]" and row[2].startswith("0.71 [")
+    assert row[1] == "1 [1, 1]" and row[2].startswith("0.707 [")
 
 
 def test_forecasts_are_held_against_constant_velocity_in_metres():
