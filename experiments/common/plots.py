@@ -42,13 +42,18 @@ def subplots(
     return figure, figure.subplots(**options)
 
 
-def legend_below(figure: Any, axis: Any, *, size: float = 7) -> None:
-    """What the lines of an axis are, below all axes, in as many columns as fit.
+def legend_below(figure: Any, *axes: Any, size: float = 7) -> None:
+    """What the lines of these axes are, each name once, below all axes and in as many
+    columns as fit.
 
     Args:
       size: of the letters, in points.
     """
-    handles, labels = axis.get_legend_handles_labels()
+    named: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    labels, handles = list(named), list(named.values())
     # Inches: of a letter about half its size, and the line with its margins.
     widest = max(map(len, labels), default=1) * 0.55 * size / 72 + 0.6
     columns = max(1, int(figure.get_figwidth() / widest))

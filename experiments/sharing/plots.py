@@ -21,19 +21,22 @@ def branch(
     parts: Mapping[str, Mapping[Kind, Group]], path: pathlib.Path, name: str
 ) -> None:
     """The error of one network over steps, a panel for each class that is streamed:
-    `second` is Fig. 8, `first` is Fig. 9. Mean and 95 % interval over draws."""
+    `second` is Fig. 8, `first` is Fig. 9. Mean and 95 % interval over draws; a variant
+    has one colour in all panels."""
+    kinds = list(dict.fromkeys(kind for groups in parts.values() for kind in groups))
     figure, axes = plots.subplots(
         ncols=len(parts), squeeze=False, figsize=(6.5 * len(parts), 4.6)
     )
     for axis, (streamed, groups) in zip(axes[0], parts.items(), strict=True):
-        for at, (found, group) in enumerate(groups.items()):
-            _curve(axis, (group, name), tables.told(found), COLOURS[at % len(COLOURS)])
+        for found, group in groups.items():
+            colour = COLOURS[kinds.index(found) % len(COLOURS)]
+            _curve(axis, (group, name), tables.told(found), colour)
         axis.set_yscale("log")
         axis.set_title(f"{_who(streamed, name)} network, {streamed}s are streamed",
                        fontsize=9)  # fmt: skip
         axis.set_xlabel("step of the streamed network")
     axes[0, 0].set_ylabel("squared error on held-out tracks, scaled units")
-    plots.legend_below(figure, axes[0, 0])
+    plots.legend_below(figure, *axes[0])
     plots.save(figure, path, dpi=DPI)
 
 

@@ -20,6 +20,7 @@ UNITS = {
 }
 
 
+PACE = "The last rule counts points at the pace of the windows."
 # Under what result files and pictures hold tracks of people, by data.
 LICENCES = {
     "sdd": "Stanford Drone Dataset (Robicquet et al., 2016): CC BY-NC-SA 3.0, not for "
@@ -54,7 +55,7 @@ def _left_out(results: list[Result]) -> list[Section]:
         Section(
             f"Trajectories: what was left out of {data}",
             "\n\n".join(
-                filter(None, (LICENCES.get(data), trajectories.describe(report)))
+                filter(None, (LICENCES.get(data), PACE, trajectories.describe(report)))
             ),
         )
         for data, report in sorted(told.items())

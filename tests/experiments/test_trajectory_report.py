@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from experiments.common import plots
 from experiments.sharing import report as sharing_report
 from experiments.sharing import tables as sharing_tables
 from experiments.trajectory import report, tables
@@ -139,6 +140,26 @@ def test_a_second_network_is_judged_by_its_curve_from_its_first_turn_on():
     assert row[1:] == [
         "1 [1, 1]", "0.25 [0.25, 0.25]", "0.5 [0.5, 0.5]", "1 [1, 1]"
     ]  # fmt: skip
+
+
+def test_a_variant_has_one_colour_and_one_name_in_all_panels(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda figure, path, **how: drawn.append(figure))
+    found = [branches(each, [[4.0, 4.0]] * 3) for each in ("frozen", "separate")]
+    other = branches("separate", [[2.0, 2.0]] * 3)
+    other["task"] = {"data": "sdd", "first": "pedestrian"}
+    last = branches("warm", [[3.0, 3.0]] * 3)
+    last["task"] = other["task"]
+    sharing_report.draw([*found, other, last], tmp_path, prefix="")
+    for figure in drawn:
+        colours = {}
+        for axis in figure.axes:
+            for line in axis.lines:
+                known = colours.setdefault(line.get_label(), line.get_color())
+                assert known == line.get_color()
+        assert len(set(colours.values())) == len(colours) == 3
+        (legend,) = figure.legends
+        assert {each.get_text() for each in legend.get_texts()} == set(colours)
 
 
 def test_networks_are_drawn_by_who_is_streamed(tmp_path):
