@@ -22,7 +22,7 @@ from experiments.common.training import Answering, RunState
 from experiments.omniglot import presentations, records
 from nmn_jax.data import lake
 from nmn_jax.data.types import Partition
-from nmn_jax.methods import mann, table
+from nmn_jax.methods import base, table
 from nmn_jax.run import parallel
 from nmn_jax.tasks import episodes, mixture
 from nmn_jax.tasks.base import Batch, Context, Task
@@ -194,8 +194,8 @@ def scored(
         batch = exam.draw(numbers)
         asked = (batch.context, batch.queries)
         said, found = answering(state, asked, batch.answers)
-        if mann.SUPPORT_OUTPUTS in said.evidence and not bench.run.mixture:
-            early = said.evidence[mann.SUPPORT_OUTPUTS]
+        if base.SUPPORT_OUTPUTS in said.evidence and not bench.run.mixture:
+            early = said.evidence[base.SUPPORT_OUTPUTS]
             found |= by_presentation(early, batch.context.targets)
         return found
 

@@ -52,7 +52,7 @@ PUBLISHED = {
 }
 EFFECT = "sg_effect"
 # Studies at a budget far below a method's own, which say nothing of its strength.
-SMALL_BUDGETS = (EFFECT, "precision", "rivals")
+SMALL_BUDGETS = (EFFECT, "precision", "rivals", "one_network")
 ACCURACY = "accuracy"
 
 

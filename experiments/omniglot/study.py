@@ -61,27 +61,32 @@ def precision() -> Iterator[tuple[str, ...]]:
 def rivals() -> Iterator[tuple[str, ...]]:
     """Few-shot methods of other papers, 5-way 1-shot, at a few minutes each; the
     memory-augmented network by the protocol of its paper."""
-    shown = ("--config.train.validate_every=400", "--config.train.checkpoint_every=400",
-             "--config.validate.episodes=100", "--config.validate.queries=3",
-             "--config.eval.queries=3")  # fmt: skip
-    for method in ("prototype", "matching", "metanet", "snail"):
-        yield (
-            "--config=5way1shot", f"--config.method={method}",
-            "--config.train.steps=800", *shown,
-        )  # fmt: skip
-    yield (
-        "--config=5way1shot", "--config.method=reptile",
-        # As published: ten drawings of a character, five tasks a step.
-        "--config.train.queries=9", "--config.train.episodes=5",
-        "--config.train.steps=800", *shown,
-    )  # fmt: skip
+    few = ("--config.validate.episodes=100", "--config.validate.queries=1",
+           "--config.eval.queries=3")  # fmt: skip
+    budget = ("--config.train.steps=500", "--config.train.validate_every=250",
+              "--config.train.checkpoint_every=250", *few)  # fmt: skip
+    for method in ("matching", "metanet", "snail", "prototype"):
+        yield ("--config=5way1shot", f"--config.method={method}", *budget)
+    # As published: ten drawings of a character, five tasks a step.
+    ten = ("--config.train.queries=9", "--config.train.episodes=5")
+    yield ("--config=5way1shot", "--config.method=reptile", *ten, *budget)
     yield (
         "--config=5way10shot", "--config.method=mann", "--config.train.queries=1",
-        "--config.train.steps=4000", "--config.train.validate_every=1000",
-        "--config.train.checkpoint_every=1000",
-        "--config.validate.episodes=100", "--config.validate.queries=1",
-        "--config.eval.queries=1",
+        "--config.train.steps=3000", "--config.train.validate_every=1000",
+        "--config.train.checkpoint_every=1000", *few,
     )  # fmt: skip
+
+
+def one_network() -> Iterator[tuple[str, ...]]:
+    """One network for four settings, and one for each at as many images (200,000)."""
+    small = tuple(flag for flag in SMALL_BUDGET if ".steps=" not in flag)
+    for variant, steps in (
+        ("all", 400), ("5way1shot", 1667), ("20way1shot", 417), ("5way5shot", 714),
+        ("20way5shot", 179),
+    ):  # fmt: skip
+        yield (
+            f"--config={variant}", f"--config.train.steps={steps}", *small
+        )  # fmt: skip
 
 
 STUDIES = {
@@ -89,4 +94,5 @@ STUDIES = {
     "settings": settings,
     "precision": precision,
     "rivals": rivals,
+    "one_network": one_network,
 }

@@ -10,6 +10,10 @@ from typing import Any, NamedTuple
 
 import jax
 
+# Evidence of methods that answer before they are told: what was said of every support
+# `[B, S, C]` when the labels of those before it were known, and its own was not.
+SUPPORT_OUTPUTS = "support_outputs"
+
 
 class Answer(NamedTuple):
     """What a method says: outputs `[B, Q, C]` (`[N, C]` on a stream, `[N, H, C]` of a

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from nmn_jax import memory as memory_lib
 from nmn_jax import model as model_lib
 from nmn_jax.methods import end_to_end, parts
-from nmn_jax.methods.base import Answer, Entry, Method
+from nmn_jax.methods.base import SUPPORT_OUTPUTS, Answer, Entry, Method
 from nmn_jax.methods.end_to_end import Readout
 from nmn_jax.nets import leaves
 from nmn_jax.nets.pixels import make_pixel_encoder
@@ -31,7 +31,6 @@ from nmn_jax.settings.rivals import MannSettings
 from nmn_jax.tasks.base import Batch, Task
 from nmn_jax.types import Network
 
-SUPPORT_OUTPUTS = "support_outputs"
 ENCODER = ("channels", "layers", "norm", "precision")
 # What no run has to give where images are not encoded.
 UNUSED: dict[str, Any] = {"channels": 64, "layers": 3, "norm": "running"}

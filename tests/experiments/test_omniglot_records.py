@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.omniglot import __main__ as command
-from experiments.omniglot import config, protocol, records, sources
+from experiments.omniglot import config, protocol, records, sources, study
 from nmn_jax.data import lake, splits
 from nmn_jax.data.types import Partition
 from nmn_jax.run import parallel
@@ -64,6 +64,20 @@ def test_one_network_for_all_settings_is_a_mixture_of_them():
     sources.check(run, shapes(20, 20, 20))
     with pytest.raises(ValueError, match=r"shots=5 and validate\.queries=15 need 20"):
         sources.check(run, shapes(20, 20, 20, drawers=19))
+
+
+def test_one_network_is_compared_at_equal_images():
+    images = []
+    for flags in study.one_network():
+        given = dict(flag.removeprefix("--").split("=") for flag in flags)
+        run = run_of(given["config"])
+        sizes = {
+            name: int(given[f"config.train.{name}"])
+            for name in ("steps", "episodes", "queries")
+        }
+        run = dataclasses.replace(run, train=records.Train(**sizes))
+        images.append(run.train.steps * command.images_per_step(run))
+    np.testing.assert_allclose(images, images[0], rtol=5e-3)
 
 
 def test_lakes_runs_are_for_models_of_the_official_split_and_their_shape():

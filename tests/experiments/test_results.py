@@ -152,6 +152,16 @@ def test_a_setting_that_is_added_later_does_not_part_old_runs_from_new_ones():
     assert make(settings=Later(extra=4))["variant"] != make()["variant"]
 
 
+def test_records_of_other_methods_in_a_config_make_no_other_variant():
+    @dataclasses.dataclass(frozen=True)
+    class Later(Run):
+        matching: dict = dataclasses.field(default_factory=dict)
+        maml: dict = dataclasses.field(default_factory=dict)
+        mixture: tuple = ()
+
+    assert make(Later())["variant"] == make()["variant"]
+
+
 def test_how_gradient_steps_are_taken_at_test_is_part_of_the_evaluation():
     assert make(settings=Settings(adapt=Adapt(lr=1.0)))["variant"] == make()["variant"]
 

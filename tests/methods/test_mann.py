@@ -10,7 +10,7 @@ import tiny
 
 from experiments.omniglot import presentations, records
 from nmn_jax.methods import end_to_end, mann, table
-from nmn_jax.methods.base import Answer
+from nmn_jax.methods.base import SUPPORT_OUTPUTS, Answer
 from nmn_jax.nets.pixels import make_pixel_encoder
 from nmn_jax.settings.rivals import MannSettings
 from nmn_jax.tasks import episodes
@@ -35,11 +35,11 @@ def episode():
 def test_a_label_is_told_after_its_answer_and_matters_from_then_on():
     supports, targets, queries = episode()
     whole = network()(supports, targets, queries)
-    told = whole.evidence[mann.SUPPORT_OUTPUTS]
+    told = whole.evidence[SUPPORT_OUTPUTS]
     for step in (0, 2, 4):
         changed = targets.at[step].set(jnp.roll(targets[step], 1))
         other = network()(supports, changed, queries)
-        found = other.evidence[mann.SUPPORT_OUTPUTS]
+        found = other.evidence[SUPPORT_OUTPUTS]
         np.testing.assert_array_equal(found[: step + 1], told[: step + 1])
         if step + 1 < SUPPORTS:
             assert np.all(np.any(found[step + 1 :] != told[step + 1 :], axis=1))
@@ -53,7 +53,7 @@ def test_a_query_is_the_next_support_and_alone():
     for query, found in zip(queries, asked, strict=True):
         longer = jnp.concatenate([supports, query[None]])
         unknown = jnp.concatenate([targets, jnp.zeros_like(targets[:1])])
-        told = network()(longer, unknown, queries).evidence[mann.SUPPORT_OUTPUTS]
+        told = network()(longer, unknown, queries).evidence[SUPPORT_OUTPUTS]
         np.testing.assert_allclose(found, told[-1], rtol=1e-5, atol=1e-6)
 
 
@@ -62,7 +62,7 @@ def test_every_step_is_in_the_loss_as_published_or_the_queries_alone():
     supports, queries = tiny.normal(0, 2, 4, CLASSES), tiny.normal(1, 2, 3, CLASSES)
     targets = jnp.stack([tiny.one_hot([0, 1, 2, 2])] * 2)
     answers = jnp.stack([tiny.one_hot([1, 0, 2])] * 2)
-    said = Answer(queries, {mann.SUPPORT_OUTPUTS: supports})
+    said = Answer(queries, {SUPPORT_OUTPUTS: supports})
     batch = Batch(Context(supports, targets), queries, answers)
     outputs = np.concatenate([supports, queries], axis=1).reshape(-1, CLASSES)
     right = np.concatenate([targets, answers], axis=1).reshape(-1, CLASSES)
