@@ -38,6 +38,9 @@ class Cell(NamedTuple):
     width: K
     around: `(read, write) -> step`, the same step around another reading and writing
     unrolling: how `unroll` runs it, see `unrolling`
+    heard: `(features [D], previous label [C]) -> [D']`, what the input controller is
+      given
+    queried: the same cell given queries `[K]` for features, without input controller
     """
 
     init: Callable[..., CellParams]
@@ -49,6 +52,8 @@ class Cell(NamedTuple):
     width: int
     around: Callable[[Callable[..., Any], Callable[..., Any]], unrolling_lib.Step]
     unrolling: unrolling_lib.Unrolling
+    heard: Callable[[jax.Array, jax.Array], jax.Array]
+    queried: Cell | None
 
 
 class _Design(NamedTuple):
@@ -58,6 +63,7 @@ class _Design(NamedTuple):
     memory: Memory
     compose: Callable[..., jax.Array]
     label_input: controllers_lib.LabelInput
+    unrolling: unrolling_lib.Unrolling
 
 
 def make_cell(
@@ -90,17 +96,29 @@ def make_cell(
         )
     if unrolling is unrolling_lib.journal:
         unrolling_lib.check_journal(memory)
-    design = _Design(controllers, memory, compose, label_input)
+    design = _Design(controllers, memory, compose, label_input, unrolling)
+    queried = design._replace(
+        controllers=controllers._replace(
+            input=controllers_lib.make_silent_input(memory.width)
+        ),
+        label_input=label_input._replace(features=lambda query, label: query),
+    )
+    return _make(design, queried=_make(queried, queried=None))
+
+
+def _make(design: _Design, *, queried: Cell | None) -> Cell:
     return Cell(
         functools.partial(_init, design),
         functools.partial(_initial_state, design),
         _make_step(design),
-        label_input.output,
-        controllers,
-        memory,
-        memory.width,
+        design.label_input.output,
+        design.controllers,
+        design.memory,
+        design.memory.width,
         functools.partial(_around, design),
-        unrolling,
+        design.unrolling,
+        design.label_input.features,
+        queried,
     )
 
 
@@ -208,10 +226,21 @@ def unroll(
     """
     if probes is None:
         probes = zero_probes(cell, len(inputs.features), inputs.features.dtype)
-    steps = unrolling_lib.Steps(
+    if cell.queried is None or between is not None:
+        return cell.unrolling(_steps(cell, between), params, state, (inputs, probes))
+    return unrolling_lib.queries_first(
+        functools.partial(cell.unrolling, _steps(cell.queried)),
+        cell.controllers.input,
+        jax.vmap(cell.heard)(inputs.features, inputs.previous),
+    )(params, state, (inputs, probes))
+
+
+def _steps(
+    cell: Cell, between: Callable[[NMNState], NMNState] | None = None
+) -> unrolling_lib.Steps:
+    return unrolling_lib.Steps(
         cell.step, cell.around, cell.controllers, cell.memory, between
     )
-    return cell.unrolling(steps, params, state, (inputs, probes))
 
 
 def ask(
@@ -237,21 +266,19 @@ def ask(
 
 
 def replay(
-    cell: Cell,
-    controllers: PerController,
-    carries: PerController,
-    inputs: PerController,
+    cell: Cell, controllers: PerController, trace: Trace
 ) -> tuple[PerController, PerController]:
-    """Run every controller alone on its recorded inputs `[T, ...]`.
+    """Every controller alone on what it was given in a trace `[*batch, T, ...]`.
 
-    Returns the final carries and the outputs `[T, K]`. No path joins one controller to
-    another, so cotangents given for the outputs reach only the controller's parameters.
+    Returns the final carries and the outputs. No path joins one controller to
+    another, so cotangents given for the outputs reach only the controller's parameters,
+    through time. The recorded carries are constants: run it with the parameters that
+    made the trace.
     """
-
-    results = [
-        controllers_lib.unroll(*each)
-        for each in zip(cell.controllers, controllers, carries, inputs, strict=True)
-    ]
+    results = map(
+        controllers_lib.again,
+        cell.controllers, controllers, trace.carries, trace.inputs,
+    )  # fmt: skip
     finals, outputs = zip(*results, strict=True)
     return PerController(*finals), PerController(*outputs)
 
@@ -267,9 +294,4 @@ def replay_ask(
     def one(controller: Any, params: Params, carry: Any, given: jax.Array) -> jax.Array:
         return jax.vmap(lambda x: controller.step(params, carry, x)[1])(given)
 
-    return PerController(
-        *(
-            one(*each)
-            for each in zip(cell.controllers, controllers, carries, inputs, strict=True)
-        )
-    )
+    return PerController(*map(one, cell.controllers, controllers, carries, inputs))

@@ -15,8 +15,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nmn_jax.nets import leaves
+from nmn_jax.nets.kernels import Kernel, identity_kernel
 
-Kernel = Callable[[jax.Array, tuple[int, int]], jax.Array]
+
+class Unrolled(NamedTuple):
+    """T steps of one controller: its carry at the end, outputs `[T, K]`, and the
+    carries `[T, ...]` that each step began with."""
+
+    carry: Any
+    outputs: jax.Array
+    before: Any
 
 
 class Controller(NamedTuple):
@@ -25,8 +33,10 @@ class Controller(NamedTuple):
     init: `(key, input_width) -> params`
     carry: `() -> carry`, the recurrent state at the start of an episode or stream
     step: `(params, carry, inputs [D]) -> (carry, output [K])`
-    many: `(params, carry, inputs [T, D]) -> (carry, outputs [T, K])`, the same as T
-      steps in turn, where a controller has a form that is faster; see `unroll`
+    many: `(params, carry, inputs [T, D]) -> Unrolled`, the same as T steps in turn,
+      where a controller has a form that is faster; see `unroll`
+    again: `(params, before, inputs [*batch, T, D]) -> (carry, outputs)`, the same from
+      recorded carries, where that is faster; see `again`
     linear: names of the tensors W `[D, K]` that enter the output as + x W and nowhere
       else, so that their fast updates are outer products
     """
@@ -35,7 +45,8 @@ class Controller(NamedTuple):
     carry: Callable[[], Any]
     step: Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]]
     width: int
-    many: Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]] | None = None
+    many: Callable[[Any, Any, jax.Array], Unrolled] | None = None
+    again: Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]] | None = None
     linear: tuple[str, ...] = ()
 
 
@@ -44,105 +55,60 @@ def unroll(
     params: Any,
     carry: Any,
     inputs: Float[Array, "steps inputs"],
-) -> tuple[Any, Float[Array, "steps width"]]:
-    """A controller alone on inputs that are known: final carry, outputs `[T, K]`."""
+) -> Unrolled:
+    """A controller alone on inputs that are known."""
     if controller.many is not None:
         return controller.many(params, carry, inputs)
-    return jax.lax.scan(lambda c, x: controller.step(params, c, x), carry, inputs)
+
+    def body(carry: Any, given: jax.Array) -> tuple[Any, tuple[jax.Array, Any]]:
+        after, output = controller.step(params, carry, given)
+        return after, (output, carry)
+
+    final, (outputs, before) = jax.lax.scan(body, carry, inputs)
+    return Unrolled(final, outputs, before)
 
 
-def random_kernel(
-    key: jax.Array, shape: tuple[int, int]
-) -> Float[Array, "inputs width"]:
-    """N(0, 1/inputs): keeps the scale of its input (LeCun et al., 1998)."""
-    return jax.random.normal(key, shape) / jnp.sqrt(float(shape[0]))
+def again(
+    controller: Controller,
+    params: Any,
+    before: Any,
+    inputs: Float[Array, "*batch steps inputs"],
+) -> tuple[Any, Float[Array, "*batch steps width"]]:
+    """A controller alone on what was recorded: the carry at the end, and outputs.
 
+    Args:
+      before: the carries `[*batch, T, ...]` that each step began with, constants.
 
-def identity_kernel(
-    key: jax.Array, shape: tuple[int, int]
-) -> Float[Array, "inputs width"]:
-    """Passes the first K inputs on unchanged; the rows below them are random."""
-    inputs, width = shape
-    passed = jnp.eye(min(inputs, width), width)
-    if inputs <= width:
-        return passed
-    return jnp.concatenate([passed, random_kernel(key, (inputs - width, width))])
-
-
-def make_output_kernel(key_width: int) -> Kernel:
-    """m = [q's key part; m̄'s value part] at first, for inputs [q; m̄; ...].
-
-    The first `key_width` numbers of a slot are its key, the others its value: the
-    output carries the query's key on to the write controller and what was recalled to
-    the decoder. Rows below, if any, are zero.
+    Gradients: in the parameters, through time, as those of `unroll`, but of a whole
+    batch in one product: this is quicker than mapped over the batch.
     """
+    if controller.again is not None:
+        return controller.again(params, before, inputs)
 
-    def kernel(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
-        del key
-        keys, values = _halves(key_width, shape)
-        below = jnp.zeros((max(shape[0] - 2 * shape[1], 0), shape[1]))
-        return jnp.concatenate([keys, values, below])[: shape[0]]
+    def one(before: Any, inputs: jax.Array) -> tuple[Any, jax.Array]:
+        start = jax.tree.map(lambda leaf: leaf[0], before)
+        return unroll(controller, params, start, inputs)[:2]
 
-    return kernel
-
-
-def make_write_kernel(key_width: int) -> Kernel:
-    """m' = [m's key part; √K onehot(y)] at first, for inputs [m; y].
-
-    The label fills the first numbers of the value part, at the scale of a key; nothing
-    else enters there, so a slot starts as a pair of key and label.
-    """
-
-    def kernel(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
-        del key
-        keys, _ = _halves(key_width, shape)
-        root = jnp.sqrt(float(shape[1]))
-        classes = max(shape[0] - shape[1], 0)
-        labels = root * jnp.eye(classes, shape[1], k=key_width)
-        return jnp.concatenate([keys, labels])[: shape[0]]
-
-    return kernel
+    for _ in inputs.shape[:-2]:
+        one = jax.vmap(one)
+    return one(before, inputs)
 
 
-def make_random_write_kernel(key_width: int) -> Kernel:
-    """As `make_write_kernel`, but a random map of the key part: nothing is found."""
-    matched = make_write_kernel(key_width)
-
-    def kernel(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
-        width = shape[1]
-        keys, _ = _halves(key_width, shape)
-        mixed = keys @ random_kernel(key, (width, width)) @ keys
-        mixed *= jnp.sqrt(width / key_width)  # of the scale of its input
-        return jnp.concatenate([mixed, matched(key, shape)[width:]])[: shape[0]]
-
-    return kernel
-
-
-def make_decoder_kernel(key_width: int) -> Callable[..., jax.Array]:
-    """Logits read the numbers where `make_write_kernel` put the label, and no others.
-
-    With this the untrained network answers as a matching network (Vinyals et al.,
-    2016): the encoder gets a gradient from the first step, before anything else is
-    learned.
-    """
-
-    def kernel(key: jax.Array, shape: tuple[int, int], dtype: Any = None) -> jax.Array:
-        del key
-        return jnp.eye(shape[0], shape[1], k=-key_width, dtype=dtype)
-
-    return kernel
-
-
-def _halves(key_width: int, shape: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
-    """Diagonal matrices that pass on the key part and the value part."""
-    first = (jnp.arange(shape[1]) < key_width).astype(float)
-    return jnp.diag(first), jnp.diag(1 - first)
+def make_silent_input(width: int) -> Controller:
+    """h = x: for a cell whose queries are known ahead; without parameters or carry."""
+    return Controller(
+        lambda key, inputs: (), tuple, lambda params, carry, x: (carry, x), width
+    )
 
 
 def make_lstm(width: int) -> Controller:
     """The paper's controller: one LSTM cell of K units."""
     lstm = leaves.make_lstm(width)
-    return Controller(lstm.init, lstm.carry, lstm.apply, width, lstm.unroll)
+
+    def many(params: Any, carry: Any, inputs: jax.Array) -> Unrolled:
+        return Unrolled(*lstm.unroll(params, carry, inputs))
+
+    return Controller(lstm.init, lstm.carry, lstm.apply, width, many, lstm.again)
 
 
 def make_skip_lstm(width: int, *, kernel: Kernel = identity_kernel) -> Controller:
@@ -162,8 +128,11 @@ def make_stateless(width: int, *, kernel: Kernel = identity_kernel) -> Controlle
     def apply(params: Any, carry: tuple, inputs: jax.Array) -> tuple:
         return carry, jnp.tanh(dense.apply(params, inputs))
 
-    # Broadcasts over steps as well: none depends on the one before.
-    inner = leaves.Recurrent(dense.init, apply, lambda: (), apply)
+    def unroll(params: Any, carry: tuple, inputs: jax.Array) -> tuple:
+        # Broadcasts over steps: none depends on the one before.
+        return *apply(params, carry, inputs), ()
+
+    inner = leaves.Recurrent(dense.init, apply, tuple, unroll, apply)
     return _beside_skip("dense", inner, width, kernel)
 
 
@@ -183,9 +152,9 @@ def make_normalised(width: int, *, kernel: Kernel = identity_kernel) -> Controll
         carry, output = inner.step(params, carry, inputs)
         return carry, bounded(output)
 
-    def many(params: dict[str, Any], carry: tuple, inputs: jax.Array) -> tuple:
-        carry, outputs = unroll(inner, params, carry, inputs)
-        return carry, bounded(outputs)
+    def many(params: dict[str, Any], carry: tuple, inputs: jax.Array) -> Unrolled:
+        found = unroll(inner, params, carry, inputs)
+        return found._replace(outputs=bounded(found.outputs))
 
     return Controller(inner.init, inner.carry, step, width, many)
 
@@ -212,11 +181,15 @@ def _beside_skip(
         carry, hidden = inner.apply(params[name], carry, inputs)
         return carry, joined(params, inputs, hidden)
 
-    def many(params: dict[str, Any], carry: Any, inputs: jax.Array) -> tuple:
-        carry, hidden = inner.unroll(params[name], carry, inputs)
+    def many(params: dict[str, Any], carry: Any, inputs: jax.Array) -> Unrolled:
+        carry, hidden, before = inner.unroll(params[name], carry, inputs)
+        return Unrolled(carry, joined(params, inputs, hidden), before)
+
+    def again(params: dict[str, Any], before: Any, inputs: jax.Array) -> tuple:
+        carry, hidden = inner.again(params[name], before, inputs)
         return carry, joined(params, inputs, hidden)
 
-    return Controller(init, inner.carry, step, width, many, ("skip",))
+    return Controller(init, inner.carry, step, width, many, again, ("skip",))
 
 
 CONTROLLERS: dict[str, Callable[[int, Kernel], Controller]] = {

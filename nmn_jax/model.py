@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -157,12 +158,10 @@ def decode(model: Model, params: ModelParams, trace: Trace) -> jax.Array:
     )
 
 
-def replay_episode(
+def replay_episodes(
     model: Model, controllers: PerController, support: Trace, query: Trace
 ) -> Stages:
-    """Outputs of the controllers alone on what one episode gave them."""
-    carries = PerController(*(each.carry() for each in model.cell.controllers))
-    finals, outputs = cell_lib.replay(model.cell, controllers, carries, support.inputs)
-    return Stages(
-        outputs, cell_lib.replay_ask(model.cell, controllers, finals, query.inputs)
-    )
+    """Outputs of the controllers alone on what a batch of episodes gave them."""
+    finals, outputs = cell_lib.replay(model.cell, controllers, support)
+    ask = jax.vmap(functools.partial(cell_lib.replay_ask, model.cell), (None, 0, 0))
+    return Stages(outputs, ask(controllers, finals, query.inputs))

@@ -19,7 +19,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
+from nmn_jax import controllers as controllers_lib
+from nmn_jax.controllers import Controller
 from nmn_jax.memory.base import Journal, Memory, Stored
 from nmn_jax.types import Inputs, NMNState, PerController, Trace
 
@@ -46,7 +49,37 @@ class Steps(NamedTuple):
     between: Callable[[NMNState], NMNState] | None = None
 
 
+Run = Callable[[Any, NMNState, Any], tuple[NMNState, Trace]]
 Unrolling = Callable[[Steps, Any, NMNState, Any], tuple[NMNState, Trace]]
+
+
+def queries_first(
+    run: Run, controller: Controller, heard: Float[Array, "steps inputs"]
+) -> Run:
+    """Nothing that is read reaches the input controller: it runs alone, all products
+    with what it hears as one, and the steps follow on its queries.
+
+    Args:
+      run: steps of a cell that is given queries for features, see `cell.Cell.queried`.
+      controller: the input controller, and what it hears.
+    """
+
+    def both(params: Any, state: NMNState, given: tuple) -> tuple[NMNState, Trace]:
+        inputs, probes = given
+        first = controllers_lib.unroll(
+            controller, params.controllers.input, state.carries.input, heard
+        )
+        rest = params._replace(controllers=params.controllers._replace(input=()))
+        start = state._replace(carries=state.carries._replace(input=()))
+        given = inputs._replace(features=first.outputs), probes
+        final, trace = run(rest, start, given)
+        carries = final.carries._replace(input=first.carry)
+        return final._replace(carries=carries), trace._replace(
+            inputs=trace.inputs._replace(input=heard),
+            carries=trace.carries._replace(input=first.before),
+        )
+
+    return both
 
 
 def plain(

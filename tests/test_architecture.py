@@ -44,6 +44,7 @@ KERNELS = {
     "nmn_jax/nets/windows.py",
     "nmn_jax/nets/bilinear.py",
     "nmn_jax/nets/per_task.py",
+    "nmn_jax/nets/lstm.py",
     "nmn_jax/memory/journal.py",
     "nmn_jax/unrolling.py",
 }

@@ -93,15 +93,18 @@ def test_ask_puts_every_question_to_the_same_state():
 def test_replay_repeats_the_recorded_outputs(kinds):
     case = make_case(kinds, label_input="write")
     final, trace = tiny.unroll(case.cell, case.params, case.state, case.inputs)
-    given = case.cell, case.params.controllers, case.state.carries
+    given = case.cell, case.params.controllers
     replay = tiny.jit(cell_lib.replay, static_argnums=0)
     chex.assert_trees_all_close(
-        replay(*given, trace.inputs), (final.carries, trace.outputs), rtol=0, atol=1e-15
+        replay(*given, trace), (final.carries, trace.outputs), rtol=0, atol=1e-15
     )
     asked = tiny.ask(case.cell, case.params, case.state, case.inputs)
     replay_ask = tiny.jit(cell_lib.replay_ask, static_argnums=0)
     chex.assert_trees_all_close(
-        replay_ask(*given, asked.inputs), asked.outputs, rtol=0, atol=1e-15
+        replay_ask(*given, case.state.carries, asked.inputs),
+        asked.outputs,
+        rtol=0,
+        atol=1e-15,
     )
 
 

@@ -1,19 +1,23 @@
 """Controllers by hand: skips, gains, how labels and the memory come in."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from tiny import drawn, float64, jit, linear_controller, normal
 
 from nmn_jax import controllers, nets
+from nmn_jax.nets import kernels
 
 K = 4
 KINDS = tuple(controllers.CONTROLLERS)
 
 
-def make(kind, kernel=controllers.identity_kernel):
+def make(kind, kernel=kernels.identity_kernel):
     return controllers.CONTROLLERS[kind](K, kernel)
 
 
@@ -37,15 +41,15 @@ def test_every_controller_maps_any_width_to_its_own(kind, inputs):
 
 def test_identity_kernel_passes_leading_inputs_on(key):
     np.testing.assert_array_equal(
-        controllers.identity_kernel(key, (2, 3)), [[1, 0, 0], [0, 1, 0]]
+        kernels.identity_kernel(key, (2, 3)), [[1, 0, 0], [0, 1, 0]]
     )
-    tall = controllers.identity_kernel(key, (5, 3))
+    tall = kernels.identity_kernel(key, (5, 3))
     np.testing.assert_array_equal(tall[:3], np.eye(3))
     assert jnp.all(tall[3:] != 0)
 
 
 def test_random_kernel_keeps_the_scale_of_its_input(key):
-    kernel = controllers.random_kernel(key, (400, 100))
+    kernel = kernels.random_kernel(key, (400, 100))
     outputs = normal(1, 50, 400) @ kernel
     assert float(jnp.std(outputs)) == pytest.approx(1, rel=0.1)
 
@@ -122,19 +126,19 @@ def test_the_kernel_of_the_skip_is_an_argument(key, kind):
 
 def test_kernels_of_slots_of_key_and_value_by_hand(key):
     """Slots of width 4: two numbers of key, two of value; two classes."""
-    output = controllers.make_output_kernel(2)(key, (10, 4))
+    output = kernels.make_output_kernel(2)(key, (10, 4))
     query, recalled = jnp.array([1.0, 2, 3, 4]), jnp.array([5.0, 6, 7, 8])
     given = jnp.concatenate([query, recalled, jnp.array([9.0, 9])])
     np.testing.assert_array_equal(given @ output, [1, 2, 7, 8])
-    write = controllers.make_write_kernel(2)(key, (6, 4))
+    write = kernels.make_write_kernel(2)(key, (6, 4))
     given = jnp.concatenate([given @ output, jnp.array([0.0, 1])])
     np.testing.assert_array_equal(given @ write, [1, 2, 0, 2])
-    decoder = controllers.make_decoder_kernel(2)(key, (4, 2))
+    decoder = kernels.make_decoder_kernel(2)(key, (4, 2))
     np.testing.assert_array_equal(given @ write @ decoder, [0, 2])
 
 
 def test_write_kernel_without_labels_passes_the_key_alone(key):
-    write = controllers.make_write_kernel(2)(key, (4, 4))
+    write = kernels.make_write_kernel(2)(key, (4, 4))
     np.testing.assert_array_equal(jnp.arange(1.0, 5) @ write, [1, 2, 0, 0])
 
 
@@ -184,7 +188,7 @@ def test_unrolling_is_a_loop_and_so_are_its_gradients(kind):
     told = normal(4, 6, K)
 
     def at_once(params, carry, steps):
-        after, outputs = controllers.unroll(controller, params, carry, steps)
+        after, outputs, _ = controllers.unroll(controller, params, carry, steps)
         return jnp.sum(outputs * told), (after, outputs)
 
     def in_turn(params, carry, steps):
@@ -200,6 +204,31 @@ def test_unrolling_is_a_loop_and_so_are_its_gradients(kind):
         for each in (at_once, in_turn)
     )
     chex.assert_trees_all_close(found, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "linear"])
+@float64
+def test_what_was_recorded_again_has_the_gradients_of_the_first_time(kind):
+    """Of a batch, in the parameters; cotangents arrive at the carry at the end too."""
+    controller = linear_controller(K) if kind == "linear" else make(kind)
+    params, steps = drawn(1, controller.init, 5), normal(2, 2, 6, 5)
+    carry = jax.tree.map(lambda leaf: normal(3, 2, *leaf.shape), controller.carry())
+    unroll = functools.partial(controllers.unroll, controller)
+    before = jit(jax.vmap(unroll, (None, 0, 0)))(params, carry, steps).before
+
+    @jit
+    def both(params):
+        first, pull_first = jax.vjp(
+            lambda p: jax.vmap(unroll, (None, 0, 0))(p, carry, steps)[:2], params
+        )
+        again, pull = jax.vjp(
+            lambda p: controllers.again(controller, p, before, steps), params
+        )
+        told = tiny.filled(4, first, 1.0)
+        return (first, pull_first(told)), (again, pull(told))
+
+    first, again = both(params)
+    chex.assert_trees_all_close(again, first, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -232,12 +261,12 @@ def test_a_normalised_controller_keeps_directions_and_one_size():
 
 def test_a_random_write_kernel_mixes_keys_and_keeps_labels(key):
     width, keys = 8, 5
-    kernel = controllers.make_random_write_kernel(keys)(key, (width + 2, width))
-    matched = controllers.make_write_kernel(keys)(key, (width + 2, width))
+    kernel = kernels.make_random_write_kernel(keys)(key, (width + 2, width))
+    matched = kernels.make_write_kernel(keys)(key, (width + 2, width))
     np.testing.assert_array_equal(kernel[width:], matched[width:])
     np.testing.assert_array_equal(kernel[:width, keys:], 0.0)
     np.testing.assert_array_equal(kernel[keys:width], 0.0)
     assert jnp.all(kernel[:keys, :keys] != 0)
-    wide = controllers.make_random_write_kernel(80)(key, (100, 100))
+    wide = kernels.make_random_write_kernel(80)(key, (100, 100))
     outputs = normal(1, 50, 100) @ wide
     assert float(jnp.std(outputs[:, :80])) == pytest.approx(1, rel=0.1)

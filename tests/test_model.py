@@ -142,10 +142,11 @@ def test_replayed_episode_repeats_what_was_recorded():
     model = tiny_model.make_model(tiny.KINDS[0], label_input="write", presentations=2)
     run = run_episode(model)
     controllers = tiny_model.model_params(1, model).cell.controllers
-    found = tiny.jit(functools.partial(model_lib.replay_episode, model))(
-        controllers, run.support.trace, run.query
+    traces = jax.tree.map(lambda leaf: leaf[None], (run.support.trace, run.query))
+    found = tiny.jit(functools.partial(model_lib.replay_episodes, model))(
+        controllers, *traces
     )
-    expected = Stages(run.support.trace.outputs, run.query.outputs)
+    expected = Stages(*(trace.outputs for trace in traces))
     chex.assert_trees_all_close(found, expected, rtol=0, atol=1e-14)
 
 

@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 
 from nmn_jax import cell as cell_lib
 from nmn_jax import controllers, memory
+from nmn_jax.nets import kernels
 from nmn_jax.types import Inputs, PerController
 
 T, L, K, D, C = 5, 4, 6, 3, 3
@@ -96,7 +97,7 @@ def make_cell(
     """A cell by names; one kind for all controllers or one each."""
     kinds = (kinds,) * 3 if isinstance(kinds, str) else kinds
     known = {**controllers.CONTROLLERS, "linear": linear_controller}
-    made = (known[kind](K, controllers.identity_kernel) for kind in kinds)
+    made = (known[kind](K, kernels.identity_kernel) for kind in kinds)
     return cell_lib.make_cell(
         PerController(*made),
         make_slots(**options),
@@ -120,7 +121,7 @@ def make_slots(
 
 def linear_controller(width: int = K, kernel: Any = None) -> controllers.Controller:
     """h = x W: the controller whose fast update is an outer product."""
-    kernel = kernel or controllers.random_kernel
+    kernel = kernel or kernels.random_kernel
 
     def init(key, inputs):
         return {"kernel": kernel(key, (inputs, width))}

@@ -59,7 +59,7 @@ def make_lstm_predictor() -> Predictor:
     def many(params: Any, carry: Any, outputs: jax.Array, labels: jax.Array) -> tuple:
         cell = leaves.make_lstm(outputs.shape[-1])
         given = jnp.concatenate([outputs, labels], axis=-1)
-        carry, hidden = cell.unroll(params["core"], carry, given)
+        carry, hidden, _ = cell.unroll(params["core"], carry, given)
         return carry, jax.vmap(lambda h: _apply_dense(params["last"], h))(hidden)
 
     return Predictor(init, lambda width: leaves.make_lstm(width).carry(), step, many)

@@ -17,7 +17,7 @@ from nmn_jax.feedback.sources import Cue
 from nmn_jax.model import EpisodeRun, Model, ModelParams
 from nmn_jax.tasks import episodes
 from nmn_jax.tasks.base import Batch, Context, Loss
-from nmn_jax.types import Inputs, PerController, Stages, Trace
+from nmn_jax.types import Inputs, PerController, Stages
 
 
 class Design(NamedTuple):
@@ -237,10 +237,8 @@ def _replay(model: Model, run: EpisodeRun, controllers: PerController) -> Stages
 
     Nobody sees what a query would write, so nothing is replayed there.
     """
-
-    def one(support: Trace, query: Trace) -> Stages:
-        outputs = model_lib.replay_episode(model, controllers, support, query)
-        unseen = jnp.zeros_like(outputs.query.write)
-        return outputs._replace(query=outputs.query._replace(write=unseen))
-
-    return jax.vmap(one)(run.support.trace, run.query)
+    outputs = model_lib.replay_episodes(
+        model, controllers, run.support.trace, run.query
+    )
+    unseen = jnp.zeros_like(outputs.query.write)
+    return outputs._replace(query=outputs.query._replace(write=unseen))

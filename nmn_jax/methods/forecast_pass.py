@@ -47,7 +47,6 @@ class Ran(NamedTuple):
 
     outputs: jax.Array
     trace: Trace
-    carries: PerController
     final: NMNState
     fast: Any
 
@@ -165,7 +164,7 @@ def _run(design: ForecastDesign, state: Any, laid: Laid, given: tuple) -> Ran:
         )
         outputs = model_lib.decode(design.model, whole, trace)
         after = final, learn(learned, start, inputs, cue)
-        return after, (outputs, trace, start.carries)
+        return after, (outputs, trace)
 
     first = plumbing.stop(state.carried), begun(design, state)
     if design.carry == "episode" and design.sg.fast is None:
@@ -174,9 +173,9 @@ def _run(design: ForecastDesign, state: Any, laid: Laid, given: tuple) -> Ran:
         last = jax.tree.map(lambda leaf: leaf[-1], ends)
     else:
         last, found = jax.lax.scan(one, first, (features, cues, probes))
-    outputs, trace, carries = found
+    outputs, trace = found
     final, learned = last
-    return Ran(outputs, trace, carries, final, learned)
+    return Ran(outputs, trace, final, learned)
 
 
 def begun(design: ForecastDesign, state: Any) -> Any:
@@ -221,8 +220,4 @@ def _replay(
     design: ForecastDesign, ran: Ran, controllers: PerController
 ) -> PerController:
     """Outputs of the controllers alone, on what the batch gave them."""
-
-    def one(carries: PerController, inputs: PerController) -> PerController:
-        return cell_lib.replay(design.model.cell, controllers, carries, inputs)[1]
-
-    return jax.vmap(one)(ran.carries, ran.trace.inputs)
+    return cell_lib.replay(design.model.cell, controllers, ran.trace)[1]

@@ -47,7 +47,7 @@ def make_pass(design: StreamDesign, state: Any, batch: StreamBatch) -> Pass:
         layout,
         lambda run: run.trace.outputs,
         functools.partial(_predict, design, batch),
-        functools.partial(_replay, design, state),
+        functools.partial(_replay, design),
         batch.targets,
         true.get(design.target, lambda encoded, back: back.cotangents),
     )
@@ -146,15 +146,10 @@ def _future(
 
 
 def _replay(
-    design: StreamDesign, state: Any, run: Ran, controllers: PerController
+    design: StreamDesign, run: Ran, controllers: PerController
 ) -> PerController:
     """Outputs of the controllers alone, on what the window gave them."""
-    carries = begin(design, state.network.params, plumbing.stop(state.cursor)).carries
-
-    def one(carries: PerController, inputs: PerController) -> PerController:
-        return cell_lib.replay(design.model.cell, controllers, carries, inputs)[1]
-
-    return jax.vmap(one)(carries, run.trace.inputs)
+    return cell_lib.replay(design.model.cell, controllers, run.trace)[1]
 
 
 def _step_cotangents(

@@ -3,7 +3,9 @@
 from nmn_jax.nets import bilinear as bilinear
 from nmn_jax.nets import convolution as convolution
 from nmn_jax.nets import encoder as encoder
+from nmn_jax.nets import kernels as kernels
 from nmn_jax.nets import leaves as leaves
+from nmn_jax.nets import lstm as lstm
 from nmn_jax.nets import per_task as per_task
 from nmn_jax.nets import pixels as pixels
 from nmn_jax.nets import recurrent as recurrent

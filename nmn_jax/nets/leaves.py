@@ -10,10 +10,9 @@ import jax.numpy as jnp
 from flax import linen
 from jaxtyping import Array, Float
 
+from nmn_jax.nets import lstm
 from nmn_jax.types import Network
 
-# Input, forget, cell and output gate, as Flax names them.
-GATES = "ifgo"
 DENSE_KERNEL = linen.initializers.lecun_normal()
 
 
@@ -23,13 +22,17 @@ class Recurrent(NamedTuple):
     init: `(key, input_width) -> params`
     apply: `(params, carry, inputs [D]) -> (carry, output [K])`
     carry: `() -> carry`, of zeros
-    unroll: `(params, carry, inputs [T, D]) -> (carry, outputs [T, K])`, T steps in turn
+    unroll: `(params, carry, inputs [T, D]) -> (carry, outputs [T, K], before)`, T steps
+      in turn; `before` are the carries `[T, ...]` that each began with
+    again: `(params, before, inputs [*batch, T, D]) -> (carry, outputs)`, the same where
+      `before` was recorded and is a constant, so that going forward needs no loop
     """
 
     init: Callable[[jax.Array, int], Any]
     apply: Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]]
     carry: Callable[[], Any]
-    unroll: Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]]
+    unroll: Callable[[Any, Any, jax.Array], tuple[Any, jax.Array, Any]]
+    again: Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]]
 
 
 def conv_kernel(
@@ -83,32 +86,4 @@ def make_lstm(width: int) -> Recurrent:
         result: Any = module().apply({"params": params}, state, inputs)
         return result
 
-    return Recurrent(init, apply, carry, _unroll_lstm)
-
-
-def _unroll_lstm(
-    params: Any,
-    state: tuple[jax.Array, jax.Array],
-    inputs: Float[Array, "steps inputs"],
-) -> tuple[tuple[jax.Array, jax.Array], Float[Array, "steps width"]]:
-    """As `OptimizedLSTMCell` in turn, with what only the inputs decide in one product.
-
-    So a step costs the product of the hidden state alone, and the gradient of the
-    input's kernel is one product over all steps instead of a sum inside the loop.
-    """
-
-    def joined(side: str, leaf: str) -> jax.Array:
-        return jnp.concatenate([params[side + gate][leaf] for gate in GATES], axis=-1)
-
-    given = inputs @ joined("i", "kernel") + joined("h", "bias")[None]
-    hidden_kernel = joined("h", "kernel")
-
-    def body(carried: tuple, given: jax.Array) -> tuple[tuple, jax.Array]:
-        cell, hidden = carried
-        gates = jnp.split(given + hidden @ hidden_kernel, 4, axis=-1)
-        let_in, keep, tell = (jax.nn.sigmoid(gates[at]) for at in (0, 1, 3))
-        cell = keep * cell + let_in * jnp.tanh(gates[2])
-        hidden = tell * jnp.tanh(cell)
-        return (cell, hidden), hidden
-
-    return jax.lax.scan(body, state, given)
+    return Recurrent(init, apply, carry, lstm.unroll, lstm.again)

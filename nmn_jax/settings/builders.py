@@ -27,6 +27,7 @@ from nmn_jax.memory.search import SEARCHES
 from nmn_jax.memory.write_rules import WRITE_RULES, WriteRule, make_same_value_write
 from nmn_jax.nets import convolution, leaves, per_task
 from nmn_jax.nets import encoder as encoder_lib
+from nmn_jax.nets import kernels as kernels_lib
 from nmn_jax.settings.records import (
     SAME_VALUE,
     ModelSettings,
@@ -68,16 +69,16 @@ def _write_rule(settings: ModelSettings) -> WriteRule:
 def make_cell(settings: ModelSettings) -> cell_lib.Cell:
     """Three controllers around the memory the settings describe (Fig. 2)."""
     factory = controllers_lib.CONTROLLERS[settings.controller]
-    kernels: tuple[controllers_lib.Kernel, ...] = (
-        controllers_lib.random_kernel,
-        controllers_lib.identity_kernel,
-        controllers_lib.identity_kernel,
+    kernels: tuple[kernels_lib.Kernel, ...] = (
+        kernels_lib.random_kernel,
+        kernels_lib.identity_kernel,
+        kernels_lib.identity_kernel,
     )
     if settings.key_width:
         kernels = (
-            controllers_lib.random_kernel,
-            controllers_lib.make_output_kernel(settings.key_width),
-            controllers_lib.make_write_kernel(settings.key_width),
+            kernels_lib.random_kernel,
+            kernels_lib.make_output_kernel(settings.key_width),
+            kernels_lib.make_write_kernel(settings.key_width),
         )
     if settings.write_kernel == "random":
         kernels = (*kernels[:2], _random_write_kernel(settings.key_width))
@@ -90,10 +91,10 @@ def make_cell(settings: ModelSettings) -> cell_lib.Cell:
     )
 
 
-def _random_write_kernel(key_width: int) -> controllers_lib.Kernel:
+def _random_write_kernel(key_width: int) -> kernels_lib.Kernel:
     if key_width:
-        return controllers_lib.make_random_write_kernel(key_width)
-    return controllers_lib.random_kernel
+        return kernels_lib.make_random_write_kernel(key_width)
+    return kernels_lib.random_kernel
 
 
 def make_encoder(
@@ -171,7 +172,7 @@ def make_decoder(settings: ModelSettings, targets: int) -> Network:
             f"model.width={settings.width} has no room for a key of model.key_width="
             f"{settings.key_width} and {targets} classes; widen it or narrow the key"
         )
-    kernel = controllers_lib.make_decoder_kernel(settings.key_width)
+    kernel = kernels_lib.make_decoder_kernel(settings.key_width)
     return leaves.make_dense(targets, kernel_init=kernel)
 
 

@@ -50,15 +50,11 @@ def backprop(model, batch, params):
 
 
 def pull(model, params, back):
-    def one(support, query, cotangents):
-        return plumbing.pull(
-            lambda at: model_lib.replay_episode(model, at, support, query),
-            params.cell.controllers, cotangents,
-        )  # fmt: skip
-
     run = back.aux
-    each = jax.vmap(one)(run.support.trace, run.query, back.cotangents)
-    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), each)
+    return plumbing.pull(
+        lambda at: model_lib.replay_episodes(model, at, run.support.trace, run.query),
+        params.cell.controllers, back.cotangents,
+    )  # fmt: skip
 
 
 CASES = [(choices, 1 + index % 2) for index, choices in enumerate(tiny.COVER)]

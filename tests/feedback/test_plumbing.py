@@ -35,9 +35,7 @@ def backprop(case, inputs=None):
 
 def pull(case, back):
     _, trace = back.aux
-    replay = lambda params: cell_lib.replay(  # noqa: E731
-        case.cell, params, case.state.carries, trace.inputs
-    )[1]
+    replay = lambda params: cell_lib.replay(case.cell, params, trace)[1]  # noqa: E731
     return plumbing.pull(replay, case.params.controllers, back.cotangents)
 
 
