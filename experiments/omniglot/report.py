@@ -5,67 +5,32 @@ from __future__ import annotations
 import pathlib
 import re
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from experiments.common import plots, statistics, tables
 from experiments.common import results as results_lib
 from experiments.common.tables import Group, Result, Section
+from experiments.omniglot.published import NOTES, PUBLISHED, SETTINGS, Published
 
-# Accuracy in %: 5-way 1-shot, 5-way 5-shot, 20-way 1-shot, 20-way 5-shot.
-SETTINGS = ((5, 1), (5, 5), (20, 1), (20, 5))
-NOTES = {
-    "t": "transductive: queries are normalised by their own statistics",
-    "e": "ensemble of the five checkpoints that were best in validation",
-    "p": "second and fifth presentation, so with 1 and 4 labelled examples of a class; "
-    "20x20 pixels, no convolutions",
-    "s": "a split of characters of its own, or one that depends on the file system",
-}
-
-
-class Published(NamedTuple):
-    """What a paper reports: values as in `SETTINGS`, letters of `NOTES`, and whether
-    the README's small table shows it."""
-
-    values: tuple[float | None, ...]
-    notes: str = ""
-    brief: bool = False
-
-
-PUBLISHED = {
-    "NMN with synthetic gradients (2011.05438)": Published(
-        (99.0, 99.7, 97.9, 99.1), brief=True
-    ),
-    "NMN without (2011.05438)": Published((80.2, 89.1, 78.1, 83.5), brief=True),
-    "Prototypical networks": Published((98.8, 99.7, 96.0, 98.9), brief=True),
-    "Matching networks": Published((98.1, 98.9, 93.8, 98.5)),
-    "MAML": Published((98.7, 99.9, 95.8, 98.9), "ts"),
-    "MAML++": Published((99.47, 99.93, 97.6, 99.3), "te", brief=True),
-    "Reptile": Published((95.39, 98.90, 88.14, 96.65)),
-    "Reptile with transduction": Published((97.68, 99.48, 89.43, 97.12), "t"),
-    "MANN": Published((82.8, 94.9, None, None), "p"),
-    "MetaNet": Published((98.95, None, 97.0, None)),
-    "SNAIL": Published((99.07, 99.78, 97.64, 99.36), brief=True),
-    "T-NAS++": Published((99.55, 99.95, None, None), brief=True),
-}
-EFFECT = "sg_effect"
-# Studies at a budget far below a method's own, which say nothing of its strength.
-SMALL_BUDGETS = (EFFECT, "precision", "rivals", "one_network")
+PAIRED = ["accuracy % per seed", "mean"]
 ACCURACY = "accuracy"
 
 
 def sections(results: list[Result]) -> list[Section]:
     """Few-shot accuracy, what was published, and the study of synthetic gradients."""
     results = by_kind(results)
-    effect = [each for each in results if each["study"] == EFFECT]
-    plain = [each for each in results if each["study"] != EFFECT]
-    found = [Section("Few-shot classification", accuracies(plain))] if plain else []
+    found, studies = [], tables.studies(results)
+    plain = [each for name in studies if name not in COMPARED for each in studies[name]]
+    if plain:
+        found.append(Section("Few-shot classification", accuracies(plain)))
     found.append(Section("Few-shot classification as published", published()))
-    if effect:
-        text = f"{_budget(effect)}\n\n{sg_effect(effect)}"
-        found.append(Section("The effect of synthetic gradients", text))
+    for name, (title, told) in COMPARED.items():
+        if name in studies:
+            text = f"{_budget(studies[name])}\n\n{told(studies[name])}"
+            found.append(Section(title, text))
     return found
 
 
@@ -89,12 +54,12 @@ def by_kind(results: list[Result]) -> list[Result]:
 
 
 def _budget(results: list[Result]) -> str:
-    task, train = results[0]["task"], results[0]["config"]["train"]
+    train = results[0]["config"]["train"]
+    tasks = ", ".join(sorted({setting(each) for each in results}))
     return (
-        f"All rows have one budget: {task['ways']}-way {task['shots']}-shot, "
-        f"{train['steps']} steps of {train['episodes']} episodes. *Against off* is the "
-        "difference in points to the same network without synthetic gradients, paired "
-        "by seed, with its own interval."
+        f"{tasks}. All rows have one budget: {train['steps']} steps of "
+        f"{train['episodes']} episodes. *Against* is the difference in points to the "
+        "same network in the other way, paired by seed, with its own interval."
     )
 
 
@@ -197,24 +162,69 @@ def sg_effect(results: list[Result]) -> str:
     groups = sorted(
         tables.grouped(results), key=lambda group: tuple(group.columns.values())
     )
-    without = {_without_sg(group.first): group for group in groups if _is_off(group)}
     columns = tables.column_names(groups)
+    rows = [
+        [*tables.cells(group, columns), *numbers]
+        for group, numbers in zip(
+            groups, _against(groups, _is_off, _without_sg), strict=True
+        )
+    ]
+    return tables.table([*columns, *PAIRED, "against off"], rows)
+
+
+def precision(results: list[Result]) -> str:
+    """The encoder's products in half precision against single, seed by seed."""
+    groups = sorted(tables.grouped(results), key=lambda group: _order(group.first))
+    paired = _against(groups, _is_single, _without_precision)
+    rows = [
+        [setting(group.first), _precision(group.first), *numbers]
+        for group, numbers in zip(groups, paired, strict=True)
+    ]
+    return tables.table(
+        ["setting", "precision", *PAIRED, "against float32"], sorted(rows)
+    )
+
+
+def _against(
+    groups: list[Group],
+    is_base: Callable[[Result], bool],
+    alike: Callable[[Result], str],
+) -> list[list[str]]:
+    """Of every group its accuracies, their mean, and the difference to its base: that
+    of the groups which are alike, paired by seed."""
+    bases = {alike(group.first): group for group in groups if is_base(group.first)}
     measure = tables.mean_of(ACCURACY)
-    rows = []
-    for group in groups:
-        base = without.get(_without_sg(group.first))
-        each = ", ".join(f"{100 * v:.2f}" for v in group.by_seed(measure).values() if v)
+
+    def numbers(group: Group) -> list[str]:
+        base = bases.get(alike(group.first))
+        found = group.by_seed(measure)
+        each = ", ".join(f"{100 * v:.2f}" for v in found.values() if v)
         against = tables.NOTHING
         if base is not None and base is not group:
-            gained = statistics.paired(group.by_seed(measure), base.by_seed(measure))
+            gained = statistics.paired(found, base.by_seed(measure))
             against = tables.percent(gained, sign="+")
-        mean = tables.over_seeds(group, ACCURACY)
-        rows.append([*tables.cells(group, columns), each, mean, against])
-    return tables.table([*columns, "accuracy % per seed", "mean", "against off"], rows)
+        return [each, tables.over_seeds(group, ACCURACY), against]
+
+    return [numbers(group) for group in groups]
 
 
-def _is_off(group: Group) -> bool:
-    settings = group.first["settings"]
+def _precision(result: Result) -> str:
+    return str(result["settings"]["model"]["precision"])
+
+
+def _is_single(result: Result) -> bool:
+    return _precision(result) == "float32"
+
+
+def _without_precision(result: Result) -> str:
+    """A digest of everything that is the same in both precisions."""
+    settings = dict(result["settings"])
+    settings["model"] = {**settings["model"], "precision": None}
+    return _digest(result, settings)
+
+
+def _is_off(result: Result) -> bool:
+    settings = result["settings"]
     factor = settings["optim"]["controller_factor"]
     return settings["sg"]["use"] == "off" and factor == 1
 
@@ -225,8 +235,21 @@ def _without_sg(result: Result) -> str:
     settings["sg"] = None
     settings["optim"] = {**settings["optim"], "controller_factor": None}
     settings.pop("adapt", None)
+    return _digest(result, settings)
+
+
+def _digest(result: Result, settings: dict[str, Any]) -> str:
     train = results_lib.budget(result["config"])
     return results_lib.digest([settings, result["task"], result["evaluation"], train])
+
+
+# Studies whose rows are compared with each other, at a budget of their own.
+COMPARED = {
+    "sg_effect": ("The effect of synthetic gradients", sg_effect),
+    "precision": ("The encoder in half precision", precision),
+}
+# Budgets far below a method's own, which say nothing of its strength.
+SMALL_BUDGETS = (*COMPARED, "rivals", "one_network")
 
 
 def draw_run(workdir: pathlib.Path, result: Result, folder: pathlib.Path) -> None:

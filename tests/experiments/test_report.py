@@ -9,6 +9,7 @@ import pytest
 
 from experiments import report
 from experiments.common import plots, results, statistics, tables
+from experiments.omniglot import published
 from experiments.omniglot import report as omniglot
 
 SETTINGS = {
@@ -94,6 +95,30 @@ def test_the_effect_is_paired_by_seed_and_has_an_interval_of_its_own():
     assert rows["off25.00"][4] == "+5.00"
 
 
+def test_half_precision_is_paired_with_single_in_each_setting():
+    def of(kind, seed, accuracy, ways=5):
+        settings = {**SETTINGS, "model": {**SETTINGS["model"], "precision": kind}}
+        return made(
+            accuracy, seed=seed, study="precision", settings=settings,
+            task={**RESULT["task"], "ways": ways}, variant=f"{kind}{ways}",
+        )  # fmt: skip
+
+    found = [
+        of("bfloat16", 0, 0.7), of("float32", 0, 0.8), of("float32", 1, 0.6),
+        of("bfloat16", 1, 0.7), of("bfloat16", 0, 0.3, 20), of("float32", 0, 0.5, 20),
+    ]  # fmt: skip
+    rows = lines(omniglot.precision(found))[2:]
+    assert [row[:3] + row[4:] for row in rows] == [
+        ["omniglot (paper) 20w1s", "bfloat16", "30.00", "-20.00"],
+        ["omniglot (paper) 20w1s", "float32", "50.00", "–"],
+        ["omniglot (paper) 5w1s", "bfloat16", "70.00, 70.00", "+0.00 ± 127.06"],
+        ["omniglot (paper) 5w1s", "float32", "80.00, 60.00", "–"],
+    ]
+    sections = {part.title: part.text for part in omniglot.sections(found)}
+    assert "bfloat16" in sections["The encoder in half precision"]
+    assert omniglot.summary(found) == "" and "Few-shot classification" not in sections
+
+
 def test_the_readme_has_one_small_table_beside_what_was_published():
     other = {**RESULT["task"], "ways": 20}
     found = [
@@ -121,9 +146,9 @@ def test_published_rows_say_how_their_protocol_differs():
     assert rows["MAML (t, s)"] == ["98.7", "99.9", "95.8", "98.9"]
     assert rows["MetaNet"] == ["98.95", "–", "97.0", "–"]
     assert rows["MANN (p)"] == ["82.8", "94.9", "–", "–"]
-    for line in omniglot.PUBLISHED.values():
+    for line in published.PUBLISHED.values():
         assert len(line.values) == len(omniglot.SETTINGS)
-        assert set(line.notes) <= set(omniglot.NOTES)
+        assert set(line.notes) <= set(published.NOTES)
     assert "(t) transductive" in told
 
 
