@@ -124,9 +124,9 @@ def query_loss(task: Task, said: Answer, batch: Batch) -> jax.Array:
 
 
 def _init(design: Design, key: jax.Array) -> LearnerState:
-    encoder_key, readout_key = jax.random.split(key)
-    params, stats = design.encoder.init(encoder_key)
-    readout = design.readout.init(readout_key, design.encoder.width)
+    params, stats = design.encoder.init(key)
+    # The key as it came is the encoder's: whatever reads it out, it begins the same.
+    readout = design.readout.init(jax.random.fold_in(key, 1), design.encoder.width)
     whole = {"encoder": params, "readout": readout}
     network = TrainState(whole, design.optimizer.init(whole))
     return parts.own_buffers(LearnerState(network, stats, jnp.zeros((), jnp.int32)))

@@ -156,7 +156,7 @@ def _unroll(
     def one(state: Any, starts: jax.Array, inputs: jax.Array) -> tuple:
         begun = jax.tree.map(functools.partial(jnp.where, starts), fresh, state)
         flat = inputs.reshape(len(inputs), -1)
-        return design.core.unroll(params.core, begun, flat)
+        return design.core.unroll(params.core, begun, flat)[:2]
 
     final, hidden = jax.vmap(one)(cursor.state, cursor.starts, batch.inputs)
     return design.head.apply(params.head, hidden), final

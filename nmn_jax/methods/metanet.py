@@ -190,7 +190,7 @@ def task_weights(
 
     def one(coordinate: jax.Array) -> jax.Array:
         task, reader = params["task"], made.reader
-        _, outputs = reader.unroll(task["reader"], reader.carry(), coordinate)
+        _, outputs, _ = reader.unroll(task["reader"], reader.carry(), coordinate)
         read: jax.Array = made.read.apply(task["read"], outputs[-1])[0]
         return read
 

@@ -26,6 +26,8 @@ TRAIN = {"steps": 6, "log_every": 1, "validate_every": 2, "checkpoint_every": 3}
 MODEL = {"channels": 2, "layers": 2}
 MEMORY = {"width": 16, "key_width": 4}
 MEMORIES = {"nmn", "nmn_stream", "nmn_replay"}
+# Settings of methods with no encoder of their own to make small.
+UNENCODED: dict[str, dict] = {"lstm_stream": {"width": 64}, "mann": {}}
 # What a whole run compiles once. Forecasts go on learning after training, with the same
 # step.
 PROGRAMS = {
@@ -40,9 +42,7 @@ SG = {"order": "first"}
 def command(method: str, form: str):
     """The command of a method's form, and its smallest run."""
     memory = method in MEMORIES
-    model = MODEL | (MEMORY if memory else {})
-    if method == "lstm_stream":
-        model = {"width": 64}
+    model = UNENCODED.get(method, MODEL | (MEMORY if memory else {}))
     sg = SG if memory else {}
     if form == "episodes":
         return omniglot.main, few.Run(
