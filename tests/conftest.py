@@ -1,5 +1,6 @@
 """What every test relies on: eight made-up CPU devices, shape checks, a cache."""
 
+import gc
 import os
 import pathlib
 import tempfile
@@ -36,6 +37,21 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Shapes in signatures are enforced from here on; has to precede the import of nmn_jax.
 jaxtyping.install_import_hook("nmn_jax", "beartype.beartype")
+
+
+# A process has 65,530 memory maps on Linux, every compiled program takes some, and one
+# that runs out of them dies of a segmentation fault. Half of them are left for a module.
+_MAPS = pathlib.Path("/proc/self/maps")
+_MANY = 30_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _room_for_programs():
+    """Forgets compiled programs after a module, where a process has many by then."""
+    yield
+    if _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MANY:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
