@@ -55,12 +55,12 @@ class Train(Checked):
     """
 
     where = "train"
-    steps: int = checked(10_000, checks.positive)
+    steps: int = checked(50_000, checks.positive)
     minutes: float = checked(0.0, checks.minutes)
     steps_per_call: int = checked(100, checks.positive)
     log_every: int = checked(100, checks.positive)
-    validate_every: int = checked(10_000, checks.positive)
-    checkpoint_every: int = checked(5_000, checks.positive)
+    validate_every: int = checked(50_000, checks.positive)
+    checkpoint_every: int = checked(10_000, checks.positive)
 
 
 @dataclasses.dataclass(frozen=True)

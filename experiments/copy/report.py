@@ -40,8 +40,9 @@ def by_window(results: list[Result]) -> Rows:
 
 
 def _text(results: list[Result]) -> str:
+    budget = max(each["train_steps"] for each in results)
     rows = [
-        [name, *(_told(groups.get(window)) for window in (*WINDOWS, 0))]
+        [name, *(_told(groups.get(window), budget) for window in (*WINDOWS, 0))]
         for name, groups in by_window(results).items()
     ]
     header = ["longest sequence solved", *(f"window {each}" for each in WINDOWS),
@@ -50,7 +51,7 @@ def _text(results: list[Result]) -> str:
         [f"*DNI paper, {name} (remembered, not verified)*", *map(str, lengths), "–"]
         for name, lengths in PUBLISHED[results[0]["task"]["task"]].items()
     ]
-    text = [_protocol(results[0]), tables.table(header, [*rows, *published])]
+    text = [_protocol(results[0], budget), tables.table(header, [*rows, *published])]
     probed = [each for each in results if "gradient_solved_cosine" in each["measures"]]
     return "\n\n".join([*text, *(_broken(probed) if probed else ())])
 
@@ -88,23 +89,25 @@ def _added(group: Group | None) -> str:
     )
 
 
-def _told(group: Group | None) -> str:
+def _told(group: Group | None, budget: int) -> str:
     if group is None:
         return tables.NOTHING
     found = statistics.estimate(
         each["measures"]["length"]["mean"] for each in group.results
     )
-    return f"{tables.plain(found)} ({tables.seeds(group)})"
+    windows = group.first["train_steps"]
+    fewer = f", {windows} windows" if windows < budget else ""
+    return f"{tables.plain(found)} ({tables.seeds(group)}{fewer})"
 
 
-def _protocol(first: Result) -> str:
+def _protocol(first: Result, budget: int) -> str:
     task = first["task"]
     what = "Repeat copy, N times R" if task["task"] == "repeat_copy" else "Copy, N"
     return (
         f"{what} vectors of {task['bits']} bits; sequences grow when one was said with "
         f"fewer than {task['threshold']:g} bits a bit, up to {task['longest']} steps "
-        f"in all; {task['streams']} side by side, {first['train_steps']} windows. Mean "
-        "and 95 % interval over seeds."
+        f"in all; {task['streams']} side by side, {budget} windows unless a cell says "
+        "otherwise. Mean and 95 % interval over seeds."
     )
 
 

@@ -12,20 +12,20 @@ BOOTSTRAP = (*DESCENT, "--config.stream.predictor=least_squares")
 ARMS: tuple[tuple[str, ...], ...] = (
     (),
     BOOTSTRAP,
-    (*BOOTSTRAP, "--config.stream.trace=1.0", "--config.stream.horizon=3"),
+    (*BOOTSTRAP, "--config.stream.trace=1.0", "--config.stream.horizon=6"),
     (*DESCENT, "--config.stream.auxiliary=0.1"),
 )
 # Each at one window: what is injected, and a predictor that descends without a second
-# task. An oracle runs every window that is left of a sequence again: a third of the
+# task. An oracle runs every window that is left of a sequence again: two fifths of the
 # budget.
 CONTROLS: tuple[tuple[str, ...], ...] = (
     DESCENT,
     (*BOOTSTRAP, "--config.stream.control=zeroed"),
     (*BOOTSTRAP, "--config.stream.control=shuffled"),
-    (*BOOTSTRAP, "--config.stream.control=oracle", "--config.train.steps=4000"),
+    (*BOOTSTRAP, "--config.stream.control=oracle", "--config.train.steps=20000"),
 )
-# Sequences of up to 41 steps, a third of what the oracle gets in steps.
-WHOLE = ("--config.data.window=0", "--config.train.steps=2000")
+# Whole sequences of up to 41 steps: a fifth of the budget, at more steps than windows.
+WHOLE = ("--config.data.window=0", "--config.train.steps=10000")
 
 
 def _of(variant: str) -> Iterator[tuple[str, ...]]:
