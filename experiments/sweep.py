@@ -2,24 +2,29 @@
 
     python -m experiments.sweep sg_effect --jobs=2
     python -m experiments.sweep sg_effect --only=shuffled,oracle_step --again
+    python -m experiments.sweep settings --hours=3
 
 Every run is one command of an experiment, printed before it starts, so any row of a
-table can be made again alone. A run that was interrupted resumes. Studies are the
+table can be made again alone. A run that was interrupted resumes; after `--hours` those
+under way save and stop, and the same command goes on with them. Studies are the
 generators in the `STUDIES` of a benchmark's `study.py`; none is known here.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import pathlib
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent import futures
 from typing import NamedTuple
 
 from experiments import report
+from nmn_jax.run.preemption import EXIT_CODE
 
 ROOT = report.ROOT
 Flags = tuple[str, ...]
@@ -93,8 +98,15 @@ def command_of(study: Study, flags: Flags, results: pathlib.Path) -> list[str]:
     ]  # fmt: skip
 
 
-def run_one(study: Study, flags: Flags, results: pathlib.Path, core: int) -> int:
-    """One run in a process of its own, on one core unless `core` is -1; its status."""
+def run_one(
+    study: Study, flags: Flags, results: pathlib.Path, *, core: int, until: float
+) -> int:
+    """One run in a process of its own, on one core unless `core` is -1; its status.
+
+    At `until` (`time.monotonic`) it is told to save and stop, and has `EXIT_CODE`.
+    """
+    if time.monotonic() >= until:
+        return EXIT_CODE
     command = command_of(study, flags, results)
     print("+", " ".join(["python", *command]), flush=True)
     whole = [sys.executable, *command]
@@ -102,26 +114,32 @@ def run_one(study: Study, flags: Flags, results: pathlib.Path, core: int) -> int
         whole = ["taskset", "-c", str(core), *whole]
     log = ROOT / "runs" / study.name / f"{name_of(flags)}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    left = None if math.isinf(until) else until - time.monotonic()
     with log.open("a") as out:
-        return subprocess.run(whole, cwd=ROOT, stdout=out, stderr=out).returncode
+        process = subprocess.Popen(whole, cwd=ROOT, stdout=out, stderr=out)
+        try:
+            return process.wait(left)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            return process.wait()
 
 
 def run_all(
-    study: Study, queue: list[Flags], results: pathlib.Path, *, jobs: int
-) -> list[Flags]:
-    """Runs of a queue, `jobs` at a time; those that failed."""
+    study: Study, queue: list[Flags], results: pathlib.Path, *, jobs: int, until: float
+) -> dict[Flags, int]:
+    """Statuses of the runs of a queue, `jobs` at a time, which stop at `until`."""
     free = list(range(jobs)) if jobs > 1 else [-1]
 
     def next_one(flags: Flags) -> int:
         core = free.pop()
         try:
-            return run_one(study, flags, results, core)
+            return run_one(study, flags, results, core=core, until=until)
         finally:
             free.append(core)
 
     with futures.ThreadPoolExecutor(jobs) as pool:
         statuses = list(pool.map(next_one, queue))
-    return [flags for flags, status in zip(queue, statuses, strict=True) if status]
+    return dict(zip(queue, statuses, strict=True))
 
 
 def main() -> None:
@@ -141,10 +159,16 @@ def main() -> None:
         "--jobs", type=int, default=1,
         help="runs at a time, each on a core of its own if more than one",
     )  # fmt: skip
+    parser.add_argument(
+        "--hours", type=float, default=math.inf,
+        help="when to stop; what is left is for the same command later",
+    )  # fmt: skip
     given = parser.parse_args()
     study = known[given.study]
     if given.jobs < 1:
         parser.error(f"--jobs={given.jobs}: must be at least 1")
+    if not given.hours > 0:
+        parser.error(f"--hours={given.hours:g}: must be above 0")
     try:
         queue = study.queue([each for each in given.only.split(",") if each])
     except ValueError as error:
@@ -155,11 +179,20 @@ def main() -> None:
         for flags in queue
         if given.again or not place(study, flags, results).exists()
     ]
-    failed = run_all(study, due, results, jobs=given.jobs)
+    until = time.monotonic() + 3600 * given.hours
+    statuses = run_all(study, due, results, jobs=given.jobs, until=until)
+    sys.exit(_told(study, len(queue), statuses))
+
+
+def _told(study: Study, asked: int, statuses: dict[Flags, int]) -> int:
+    """Says what became of the runs; the exit status."""
+    failed = [flags for flags, each in statuses.items() if each not in (0, EXIT_CODE)]
     for flags in failed:
         print(f"failed: runs/{study.name}/{name_of(flags)}.log", file=sys.stderr)
-    print(f"{len(queue) - len(failed)} of {len(queue)} runs done", flush=True)
-    sys.exit(os.EX_OK if not failed else 1)
+    left = sum(each == EXIT_CODE for each in statuses.values())
+    later = f", {left} are left for the same command" if left else ""
+    print(f"{asked - len(failed) - left} of {asked} runs done{later}", flush=True)
+    return os.EX_OK if not failed else 1
 
 
 if __name__ == "__main__":

@@ -39,8 +39,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jaxtyping.install_import_hook("nmn_jax", "beartype.beartype")
 
 
-# A process has 65,530 memory maps on Linux, every compiled program takes some, and one
-# that runs out of them dies of a segmentation fault. Half of them are left for a module.
+# A process has 65,530 memory maps on Linux. Every compiled program takes some, and one
+# without any left dies of a segmentation fault. Half of them are kept for one module.
 _MAPS = pathlib.Path("/proc/self/maps")
 _MANY = 30_000
 

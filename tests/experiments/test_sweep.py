@@ -100,11 +100,16 @@ def called(monkeypatch, *given):
     """The commands of a sweep that runs nothing, and its exit status."""
     commands = []
 
-    def run(command, **_):
-        commands.append(command)
-        return type("Done", (), {"returncode": 3 * ("--config.seed=1" in command)})
+    class Process:
+        def __init__(self, command, **_):
+            self.command = command
+            commands.append(command)
 
-    monkeypatch.setattr(sweep.subprocess, "run", run)
+        def wait(self, left=None):
+            assert left is None
+            return 3 * ("--config.seed=1" in self.command)
+
+    monkeypatch.setattr(sweep.subprocess, "Popen", Process)
     monkeypatch.setattr(sweep.sys, "argv", ["sweep", "sg_effect", *given])
     with pytest.raises(SystemExit) as stop:
         sweep.main()
@@ -140,6 +145,33 @@ def test_bad_arguments_end_in_one_line(monkeypatch, capsys):
     assert "no run of sg_effect" in called(monkeypatch, "--only=all")[1]
     assert called(monkeypatch, "--jobs=0")[1] == 2
     assert "--jobs=0: must be at least 1" in capsys.readouterr().err
+    assert called(monkeypatch, "--hours=0")[1] == 2
+    assert "--hours=0: must be above 0" in capsys.readouterr().err
+
+
+def test_when_hours_are_over_runs_save_and_stop_and_are_no_failures(
+    tmp_path, monkeypatch, capsys
+):
+    """The first run is done, the second is told to stop, the third is not started."""
+    monkeypatch.setattr(sweep, "ROOT", tmp_path)
+    script = (
+        "import signal, sys, time\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: sys.exit({sweep.EXIT_CODE}))\n"
+        "print('up', flush=True)\n"
+        "time.sleep(600 * ('--config.seed=1' in sys.argv))\n"
+    )
+    monkeypatch.setattr(
+        sweep, "command_of", lambda study, flags, results: ["-c", script, *flags]
+    )
+    study = STUDIES["sg_effect"]
+    queue = [(f"--config.seed={seed}",) for seed in (0, 1, 2)]
+    until = sweep.time.monotonic() + 3
+    statuses = sweep.run_all(study, queue, tmp_path, jobs=1, until=until)
+    assert list(statuses.values()) == [0, sweep.EXIT_CODE, sweep.EXIT_CODE]
+    assert sweep._told(study, 24, statuses) == 0
+    assert "22 of 24 runs done, 2 are left" in capsys.readouterr().out
+    logs = {log.name for log in (tmp_path / "runs" / "sg_effect").iterdir()}
+    assert logs == {"seed-0.log", "seed-1.log"}
 
 
 def test_precision_is_all_that_runs_of_its_study_differ_in():
