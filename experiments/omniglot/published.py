@@ -37,6 +37,6 @@ PUBLISHED = {
     "Reptile with transduction": Published((97.68, 99.48, 89.43, 97.12), "t"),
     "MANN": Published((82.8, 94.9, None, None), "p"),
     "MetaNet": Published((98.95, None, 97.0, None)),
-    "SNAIL": Published((99.07, 99.78, 97.64, 99.36), brief=True),
+    "SNAIL": Published((99.07, 99.78, 97.64, 99.36)),
     "T-NAS++": Published((99.55, 99.95, None, None), brief=True),
 }

@@ -15,6 +15,7 @@ import tiny
 from experiments import report
 from experiments.common import results
 from experiments.copy import config, probing, protocol, records
+from experiments.copy import report as copy_report
 from nmn_jax.methods import lstm_stream
 from nmn_jax.methods.base import Method
 from nmn_jax.run import parallel
@@ -117,6 +118,11 @@ def test_a_run_from_the_first_sequence_to_its_pictures(tmp_path):
     text = report.whole(results.load([tmp_path / "results"]))
     assert "longest sequence solved" in text and "remembered, not verified" in text
     assert "solved at rest" in text
+    fewer = {**result, "variant": "other", "train_steps": 2}
+    fewer["columns"] = {**result["columns"], "control": "oracle"}
+    (section,) = copy_report.sections([fewer, result])
+    assert "4 windows unless a cell says otherwise" in section.text
+    assert "(1 seed, 2 windows)" in section.text and "(1 seed)" in section.text
 
 
 @tiny.float64
