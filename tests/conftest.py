@@ -7,11 +7,7 @@ import pathlib
 import tempfile
 
 DEVICES = 8
-# Programs of tests run for milliseconds: what matters is how long they compile.
-_XLA_FLAGS = (
-    f"--xla_force_host_platform_device_count={DEVICES} "
-    "--xla_backend_optimization_level=0"
-)
+_XLA_FLAGS = f"--xla_force_host_platform_device_count={DEVICES}"
 
 
 def _cache_directory() -> pathlib.Path:
