@@ -9,11 +9,9 @@ WINDOWS = (2, 3, 4, 5)
 SEEDS = 3
 DESCENT = ("--config.stream.target=bootstrap",)
 BOOTSTRAP = (*DESCENT, "--config.stream.predictor=least_squares")
-ARMS: tuple[tuple[str, ...], ...] = (
-    (),
-    BOOTSTRAP,
-    (*BOOTSTRAP, "--config.stream.trace=1.0", "--config.stream.horizon=6"),
-)
+FAR = (*BOOTSTRAP, "--config.stream.trace=1.0", "--config.stream.horizon=6")
+SHUFFLED = "--config.stream.control=shuffled"
+ARMS: tuple[tuple[str, ...], ...] = ((), BOOTSTRAP, FAR)
 AUXILIARY = (*DESCENT, "--config.stream.auxiliary=0.1")
 # With their windows: a predictor that descends, with a second task and without, and
 # what is injected. An oracle runs every window left of a sequence again: two fifths of
@@ -22,7 +20,8 @@ CONTROLS: tuple[tuple[int, tuple[str, ...]], ...] = (
     *((window, AUXILIARY) for window in WINDOWS),
     (3, DESCENT),
     (3, (*BOOTSTRAP, "--config.stream.control=zeroed")),
-    (3, (*BOOTSTRAP, "--config.stream.control=shuffled")),
+    (3, (*BOOTSTRAP, SHUFFLED)),
+    (3, (*FAR, SHUFFLED)),
     (3, (*BOOTSTRAP, "--config.stream.control=oracle", "--config.train.steps=20000")),
 )
 # Whole sequences of up to 41 steps: a fifth of the budget, at more steps than windows.
