@@ -142,6 +142,6 @@ def draw(results: list[Result], path: pathlib.Path) -> None:
                     label=name if first else None,
                 )  # fmt: skip
         axis.set(title=f"window {window}" if window else "not cut", xlabel="window")
-        axis.legend(fontsize=6)
     axes[0, 0].set_ylabel("longest sequence solved")
+    plots.legend_below(figure, *axes[0])
     plots.save(figure, path, dpi=80)
