@@ -16,6 +16,7 @@ import argparse
 import math
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -121,7 +122,9 @@ def run_one(
             return process.wait(left)
         except subprocess.TimeoutExpired:
             process.terminate()
-            return process.wait()
+            status = process.wait()
+            # One that was still starting, or was testing, has not asked for the signal.
+            return EXIT_CODE if status == -signal.SIGTERM else status
 
 
 def run_all(

@@ -149,15 +149,16 @@ def test_bad_arguments_end_in_one_line(monkeypatch, capsys):
     assert "--hours=0: must be above 0" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("listening", [True, False])
 def test_when_hours_are_over_runs_save_and_stop_and_are_no_failures(
-    tmp_path, monkeypatch, capsys
+    listening, tmp_path, monkeypatch, capsys
 ):
     """The first run is done, the second is told to stop, the third is not started."""
     monkeypatch.setattr(sweep, "ROOT", tmp_path)
     script = (
         "import signal, sys, time\n"
-        f"signal.signal(signal.SIGTERM, lambda *_: sys.exit({sweep.EXIT_CODE}))\n"
-        "print('up', flush=True)\n"
+        f"stop = lambda *_: sys.exit({sweep.EXIT_CODE})\n"
+        f"signal.signal(signal.SIGTERM, stop if {listening} else signal.SIG_DFL)\n"
         "time.sleep(600 * ('--config.seed=1' in sys.argv))\n"
     )
     monkeypatch.setattr(
