@@ -16,6 +16,7 @@ import argparse
 import math
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -83,7 +84,8 @@ def name_of(flags: Flags) -> str:
             parts.append(value)
         elif path[1] not in ("train", "eval", "validate", "study"):
             parts.append(f"{path[-1]}-{value}")
-    return "-".join(parts)
+    # Of a tuple's quotes and brackets a file name says nothing.
+    return re.sub(r"[()'\" ]", "", "-".join(parts))
 
 
 def place(study: Study, flags: Flags, results: pathlib.Path) -> pathlib.Path:

@@ -44,6 +44,7 @@ MEASURE: dict[str, tuple[type, ...]] = {
 # say too.
 NOT_LEARNED = (
     "seed", "study", "eval", "validate", "preset", "data", "ways", "shots", "mixture",
+    "practice",
 )  # fmt: skip
 RESOLVED = records.RECORDS
 PACE = ("steps_per_call", "log_every", "checkpoint_every", "validate_every")

@@ -148,7 +148,8 @@ def make_result(
         task={
             "data": run.data.source, "split": records.split_name(run.data),
             "ways": run.ways, "shots": run.shots,
-            **({"mixture": ", ".join(run.mixture)} if run.mixture else {}),
+            **{name: ", ".join(kinds) for name, kinds in
+               (("mixture", run.mixture), ("practice", run.practice)) if kinds},
         },
         evaluation=evaluation(bench),
         measures={
@@ -164,7 +165,9 @@ def make_result(
 
 def images_per_step(run: records.Run) -> int:
     """Of one training step, the mean over kinds rounded down."""
-    each = [ways * (shots + run.train.queries) for ways, shots in records.kinds(run)]
+    each = [
+        ways * (shots + run.train.queries) for ways, shots in records.practised(run)
+    ]
     return sum(each) * run.train.episodes // len(each)
 
 

@@ -24,7 +24,9 @@ from nmn_jax.data import lake
 from nmn_jax.data.types import Partition
 from nmn_jax.methods import base, table
 from nmn_jax.run import parallel
-from nmn_jax.tasks import episodes, mixture
+from nmn_jax.settings import augment
+from nmn_jax.settings.records import Settings
+from nmn_jax.tasks import augmented, episodes, mixture
 from nmn_jax.tasks.base import Batch, Context, Task
 
 # The score that decides and that is reported first.
@@ -62,10 +64,12 @@ def prepare(run: records.Run, mesh: Mesh) -> Bench:
     entry = table.entry(run.method, form="episodes")
     published = entry.published(run.ways, run.shots)
     settings = records.resolve(run, entry.uses, published)
-    task = make_task(run)
+    task = make_task(run, settings)
     parallel.check_divisible(mesh, run.train.episodes)
     loop.check_plan(bench_lib.plan(run))
     method = entry.make(settings, task, steps=run.train.steps)
+    columns = {**method.columns, **records.columns(run, settings)}
+    method = method._replace(columns=columns)
     if any(run.eval.adapt_steps) and method.adapt is None:
         raise ValueError(
             f"eval.adapt_steps={run.eval.adapt_steps} with method={run.method!r}: it "
@@ -75,11 +79,17 @@ def prepare(run: records.Run, mesh: Mesh) -> Bench:
     return Bench(run, settings, task, method, mesh, answering)
 
 
-def make_task(run: records.Run) -> Task:
+def make_task(run: records.Run, settings: Settings) -> Task:
+    """What is trained on, its images distorted where the settings say so."""
+    task, distort = _plain_task(run), augment.make_distort(settings.augment)
+    return augmented.with_distortions(task, distort) if distort else task
+
+
+def _plain_task(run: records.Run) -> Task:
     """Episodes of one kind, or of several with labels from as many names as ways."""
     queries, size = run.train.queries, run.train.episodes
     if run.mixture:
-        kinds = [mixture.Kind(*kind) for kind in records.kinds(run)]
+        kinds = [mixture.Kind(*kind) for kind in records.practised(run)]
         return mixture.classification(
             kinds, names=run.ways, queries=queries, episodes=size
         )
@@ -219,9 +229,9 @@ def test(bench: Bench, state: Any, exam: Exam) -> dict[int, dict[str, np.ndarray
 def test_kinds(
     bench: Bench, state: Any, asked: dict[str, Exam]
 ) -> dict[int, dict[str, np.ndarray]]:
-    """As `test`; of several exams all episodes, and those of each by its name."""
+    """As `test`; of a mixture all episodes, and those of each exam by its name."""
     each = {name: test(bench, state, exam) for name, exam in asked.items()}
-    if len(each) == 1:
+    if not bench.run.mixture:
         return next(iter(each.values()))
     return {
         steps: {

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from nmn_jax.settings import checks, presets
+from nmn_jax.settings.augment import AugmentSettings
 from nmn_jax.settings.checks import Checked, checked
 from nmn_jax.settings.records import Settings
 
@@ -112,6 +113,8 @@ class Run(Checked):
     ways, shots: of every episode; of a mixture the most there are
     mixture: kinds of episodes, e.g. `5way1shot`, that one network learns and is tested
       on, with labels drawn from `ways` names; empty where all are of one kind
+    practice: kinds that a mixture is trained on, where they are not those of `mixture`:
+      more ways than it is tested on, or fewer kinds
     study: which study it belongs to, "" for none
     """
 
@@ -121,6 +124,7 @@ class Run(Checked):
     ways: int = checked(5, checks.whole(1, 10_000))
     shots: int = checked(1, checks.whole(1, 10_000))
     mixture: tuple[str, ...] = checked((), checks.each(KINDS, least=0))
+    practice: tuple[str, ...] = checked((), checks.each(KINDS, least=0))
     seed: int = checked(0, checks.seed)
     study: str = checked("", checks.text())
     data: Data = dataclasses.field(default_factory=Data)
@@ -138,20 +142,31 @@ class Run(Checked):
     reptile: dict[str, Any] = dataclasses.field(default_factory=dict)
     snail: dict[str, Any] = dataclasses.field(default_factory=dict)
     metanet: dict[str, Any] = dataclasses.field(default_factory=dict)
+    augment: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises ValueError where Lake's runs cannot or must not be asked, and for a
-        mixture of more than there is."""
+        mixture of more than there is, or that is practised but not there."""
         super().__post_init__()
-        for ways, shots in kinds(self):
-            if ways > self.ways or shots > self.shots:
-                raise ValueError(
-                    f"mixture={self.mixture} with ways={self.ways}, shots="
-                    f"{self.shots}: these are the most a kind of it may have; raise "
-                    "them, or leave kinds out"
-                )
+        _check_most(self, "mixture", kinds(self))
+        _check_most(self, "practice", practised(self))
+        if self.practice and not self.mixture:
+            raise ValueError(
+                f"practice={self.practice} without mixture: also say which kinds are "
+                f"tested, e.g. mixture=('{self.ways}way{self.shots}shot',)"
+            )
         if self.eval.kind == "lake":
             _check_lake(self)
+
+
+def _check_most(run: Run, field: str, kinds: list[tuple[int, int]]) -> None:
+    for ways, shots in kinds:
+        if ways > run.ways or shots > run.shots:
+            raise ValueError(
+                f"{field}={getattr(run, field)} with ways={run.ways}, shots="
+                f"{run.shots}: these are the most a kind of it may have; raise "
+                "them, or leave kinds out"
+            )
 
 
 def _check_lake(run: Run) -> None:
@@ -177,9 +192,28 @@ def split_name(data: Data) -> str:
 
 
 def kinds(run: Run) -> list[tuple[int, int]]:
-    """Ways and shots of every kind of episode of a run."""
-    found = [KIND.fullmatch(name) for name in run.mixture]
-    return [(int(m[1]), int(m[2])) for m in found if m] or [(run.ways, run.shots)]
+    """Ways and shots of every kind of episode that a run is tested on."""
+    return _read_kinds(run.mixture) or [(run.ways, run.shots)]
+
+
+def practised(run: Run) -> list[tuple[int, int]]:
+    """Ways and shots of every kind of episode that a run is trained on."""
+    return _read_kinds(run.practice) or kinds(run)
+
+
+def columns(run: Run, settings: Settings) -> dict[str, str]:
+    """What tables say of how a run is trained, where that is out of the ordinary."""
+    told = {}
+    if run.mixture:
+        told["trained on"] = ", ".join(map(short, practised(run)))
+    if settings.augment != AugmentSettings():
+        told["images"] = "distorted"
+    return told
+
+
+def _read_kinds(names: tuple[str, ...]) -> list[tuple[int, int]]:
+    found = [KIND.fullmatch(name) for name in names]
+    return [(int(match[1]), int(match[2])) for match in found if match]
 
 
 def short(kind: tuple[int, int]) -> str:
@@ -197,6 +231,8 @@ def resolve(
 ) -> Settings:
     """The preset with the run's overrides; synthetic gradients are `fast` by default.
 
+    Training images are distorted for any method.
+
     Args:
       uses: settings that have an effect on the run's method (`methods.base.Entry`).
       changes: what the method changes in the preset (`published` of its entry).
@@ -205,7 +241,7 @@ def resolve(
       ValueError: for a value that may not be, or a setting without effect.
     """
     return presets.resolve(
-        run.preset, ways=run.ways, shots=run.shots, uses=uses,
+        run.preset, ways=run.ways, shots=run.shots, uses=(*uses, "augment"),
         overrides=presets.given(run),
         default_use="fast", changes=changes,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -49,32 +49,35 @@ def check(run: records.Run, partition: Partition) -> None:
 
     Names the fields, what they need, and what the data have.
     """
+    source = run.data.source
+    for kind in records.practised(run):
+        asked = ("train.queries", run.train.queries)
+        _check_kind((source, "training"), partition.train, kind, asked)
     for kind in records.kinds(run):
-        _check_kind(run, partition, kind)
+        for field, part, whose, images in (
+            ("validate", run.validate, "validation", partition.validation),
+            ("eval", run.eval, "test", partition.test),
+        ):
+            asked = (f"{field}.queries", records.queries_asked(part, kind[0]))
+            _check_kind((source, whose), images, kind, asked)
 
 
-def _check_kind(run: records.Run, partition: Partition, kind: tuple[int, int]) -> None:
-    ways, shots = kind
-    asked = (
-        ("training", partition.train, "train.queries", run.train.queries),
-        ("validation", partition.validation, "validate.queries",
-         records.queries_asked(run.validate, ways)),
-        ("test", partition.test, "eval.queries",
-         records.queries_asked(run.eval, ways)),
-    )  # fmt: skip
-    for part, images, field, queries in asked:
-        classes, drawers = images.shape[:2]
-        if ways > classes:
-            raise ValueError(
-                f"ways={ways}: there are {classes} {part} characters in "
-                f"{run.data.source}, so at most {classes} ways"
-            )
-        if shots + queries > drawers:
-            raise ValueError(
-                f"shots={shots} and {field}={queries} need {shots + queries} "
-                f"drawings of a {part} character, but {run.data.source} has {drawers}; "
-                f"lower shots, or give {field} of at most {drawers - shots}"
-                if shots < drawers
-                else f"shots={shots}: {run.data.source} has {drawers} drawings of "
-                f"a character, so at most {drawers - 1} shots"
-            )
+def _check_kind(
+    told: tuple[str, str], images: Any, kind: tuple[int, int], asked: tuple[str, int]
+) -> None:
+    (source, part), (ways, shots), (field, queries) = told, kind, asked
+    classes, drawers = images.shape[:2]
+    if ways > classes:
+        raise ValueError(
+            f"ways={ways}: there are {classes} {part} characters in {source}, so at "
+            f"most {classes} ways"
+        )
+    if shots + queries > drawers:
+        raise ValueError(
+            f"shots={shots} and {field}={queries} need {shots + queries} drawings of a "
+            f"{part} character, but {source} has {drawers}; "
+            f"lower shots, or give {field} of at most {drawers - shots}"
+            if shots < drawers
+            else f"shots={shots}: {source} has {drawers} drawings of a character, so "
+            f"at most {drawers - 1} shots"
+        )

@@ -89,7 +89,49 @@ def one_network() -> Iterator[tuple[str, ...]]:
         )  # fmt: skip
 
 
+# One network for four settings, trained on 20-way episodes.
+FOUR = {
+    "practice": "('20way1shot','20way5shot')",
+    "model.precision": "bfloat16",
+    "train.episodes": "4",
+}
+DISTORTED = {
+    "augment.rotate": "10.0", "augment.stretch": "0.1", "augment.shear": "0.1",
+    "augment.shift": "2.0", "augment.stroke": "0.2",
+}  # fmt: skip
+# What may make it better, one at a time.
+LEVERS: tuple[dict[str, str], ...] = (
+    {},
+    DISTORTED,
+    {"optim.average": "0.99"},
+    {"model.presentations": "1"},
+    {"sg.use": "off"},
+    {"ways": "60", "practice": "('60way1shot','20way5shot')", "train.episodes": "2",
+     "train.steps": "1500"},
+    {"practice": "()", "train.episodes": "8", "train.steps": "1000"},
+    {"model.width": "256", "model.key_width": "128"},
+    {"optim.lr": "2e-3"},
+)  # fmt: skip
+
+
+def levers() -> Iterator[tuple[str, ...]]:
+    """What may raise the accuracy of one network, each shown 600,000 images; judged by
+    validation characters."""
+    budget = {
+        "train.steps": "1250",
+        "train.validate_every": "625",
+        "eval.episodes": "100",
+    }
+    for lever in LEVERS:
+        yield ("--config=all", *_flags({**FOUR, **budget, **lever}))
+
+
+def _flags(fields: dict[str, str]) -> tuple[str, ...]:
+    return tuple(f"--config.{name}={value}" for name, value in fields.items())
+
+
 STUDIES = {
+    "levers": levers,
     "sg_effect": sg_effect,
     "settings": settings,
     "precision": precision,

@@ -74,7 +74,7 @@ ENTRY = Entry(
     (
         "model", "-model.presentations", "-model.label_input", "-model.key_width",
         "-model.channels", "-model.layers", "-model.norm", "-model.precision",
-        "sg", "optim", "stream.carry", "forecast",
+        "sg", "optim", "-optim.average", "stream.carry", "forecast",
     ),
 )  # fmt: skip
 

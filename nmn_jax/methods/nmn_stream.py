@@ -75,7 +75,9 @@ def make(settings: Settings, task: Task, *, steps: int) -> Method:
 
 
 ENTRY = Entry(
-    make, "stream", ("model", "-model.presentations", "sg", "optim", "stream")
+    make,
+    "stream",
+    ("model", "-model.presentations", "sg", "optim", "-optim.average", "stream"),
 )
 
 

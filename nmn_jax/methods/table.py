@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nmn_jax.methods import (
     attention,
+    averaging,
     cnn,
     kinematic,
     lstm_stream,
@@ -23,7 +24,7 @@ from nmn_jax.methods import (
 )
 from nmn_jax.methods.base import Entry
 
-METHODS: dict[str, Entry] = {
+EPISODES: dict[str, Entry] = {
     "nmn": nmn.ENTRY,
     "prototype": prototype.ENTRY,
     "matching": matching.ENTRY,
@@ -33,6 +34,9 @@ METHODS: dict[str, Entry] = {
     **maml.ENTRIES,
     "maml_plus": maml_plus.ENTRY,
     "reptile": reptile.ENTRY,
+}
+METHODS: dict[str, Entry] = {
+    **{name: averaging.around(line) for name, line in EPISODES.items()},
     "nmn_stream": nmn_stream.ENTRY,
     "nmn_replay": replay.around(nmn_stream.ENTRY),
     "lstm_stream": lstm_stream.ENTRY,

@@ -20,6 +20,7 @@ from nmn_jax.memory.write_rules import WRITE_RULES
 from nmn_jax.nets.encoder import NORMS, PRECISIONS
 from nmn_jax.nets.recurrent import ENCODERS
 from nmn_jax.settings import slot_checks
+from nmn_jax.settings.augment import AugmentSettings
 from nmn_jax.settings.checks import (
     Checked,
     checked,
@@ -174,6 +175,7 @@ class OptimSettings(Checked):
     controller_factor: multiplies the controllers' updates
     clip: bound on the global norm of the network's gradient; 0 is none
     frozen: controllers whose parameters stay as they begin
+    average: decay of the average of weights that answers; 0 is none, the last ones do
     """
 
     where = "optim"
@@ -183,6 +185,7 @@ class OptimSettings(Checked):
     clip: float = checked(0.0, real(0))
     controller_factor: float = checked(1.0, real(0))
     frozen: tuple[str, ...] = checked((), each(choice(types.CONTROLLERS), least=0))
+    average: float = checked(0.0, real(0, 0.999999))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,6 +253,7 @@ class Settings(Checked):
     reptile: ReptileSettings = dataclasses.field(default_factory=ReptileSettings)
     snail: SnailSettings = dataclasses.field(default_factory=SnailSettings)
     metanet: MetaNetSettings = dataclasses.field(default_factory=MetaNetSettings)
+    augment: AugmentSettings = dataclasses.field(default_factory=AugmentSettings)
 
     def __post_init__(self) -> None:
         """Raises ValueError for adaptation by synthetic gradients that are off, and for
@@ -266,4 +270,5 @@ class Settings(Checked):
 RECORDS = (
     "model", "sg", "optim", "adapt", "stream", "replay", "maml", "maml_plus",
     "forecast", "matching", "mann", "reptile", "snail", "metanet",
+    "augment",
 )  # fmt: skip

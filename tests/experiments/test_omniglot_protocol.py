@@ -279,3 +279,41 @@ def test_one_network_is_tested_in_every_setting_and_tabled_in_each(tmp_path):
     text = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     drawn = {row["drawn"] for row in map(json.loads, text) if "drawn" in row}
     assert len(drawn) == 6
+
+
+@pytest.mark.usefixtures("telltale")
+def test_what_is_practised_need_not_be_what_is_tested(tmp_path):
+    run = dataclasses.replace(
+        RUN, ways=6, mixture=("2way1shot",), practice=("6way1shot", "3way1shot")
+    )
+    result = command.main(run, tmp_path / "run", "")
+    assert result["train_images"] == 6 * 8 * (6 + 3) * 2 // 2
+    assert list(result["measures"]) == ["accuracy", "accuracy 2w1s"]
+    assert result["columns"]["trained on"] == "6w1s, 3w1s"
+    assert [row["task"]["ways"] for row in report.by_kind([result])] == [2]
+    plain = dataclasses.replace(run, practice=())
+    other = command.main(plain, tmp_path / "other", "")
+    assert other["columns"]["trained on"] == "2w1s"
+    assert other["variant"] != result["variant"]
+
+
+def test_training_images_alone_are_distorted(monkeypatch):
+    images = jnp.asarray(noise())
+    plain, bench = (
+        bench_of(monkeypatch, **changes)
+        for changes in ({}, {"augment": {"shift": 2.0}})
+    )
+    drawn = [
+        each.task.sample(jax.random.key(0), jnp.asarray(0), images)
+        for each in (plain, bench)
+    ]
+    np.testing.assert_array_equal(drawn[0].answers, drawn[1].answers)
+    for old, new in zip(*(each.queries[0] for each in drawn), strict=True):
+        assert np.abs(old - new).max() > 0.1
+    for part in (RUN.validate, RUN.eval):
+        asked = [
+            protocol.episodes_exam(each, images, part).draw(np.arange(8))
+            for each in (plain, bench)
+        ]
+        jax.tree.map(np.testing.assert_array_equal, *asked)
+    assert bench.method.columns == {**plain.method.columns, "images": "distorted"}

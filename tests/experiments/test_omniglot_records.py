@@ -66,6 +66,23 @@ def test_one_network_for_all_settings_is_a_mixture_of_them():
         sources.check(run, shapes(20, 20, 20, drawers=19))
 
 
+def test_practice_is_of_a_mixture_and_finds_its_drawings():
+    run = run_of("all", ways=30, practice=("30way1shot", "20way5shot"))
+    assert records.practised(run) == [(30, 1), (20, 5)]
+    assert records.practised(run_of("all")) == records.kinds(run)
+    assert command.images_per_step(run) == 16 * (30 * 4 + 20 * 8) // 2
+    sources.check(run, shapes(30, 20, 20))
+    with pytest.raises(ValueError, match="ways=30: there are 29 training"):
+        sources.check(run, shapes(29, 20, 20))
+    for changes, said in (
+        ({"practice": ("31way1shot",)}, r"practice=\('31way1shot',\) with ways=30"),
+        ({"practice": ("5way6shot",)}, "the most a kind of it may have"),
+        ({"mixture": ()}, "without mixture: also say which kinds are tested"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            dataclasses.replace(run, **changes)
+
+
 def test_one_network_is_compared_at_equal_images():
     images = []
     for flags in study.one_network():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import pathlib
@@ -10,6 +11,7 @@ import pytest
 
 from experiments import sweep
 from experiments.common import variants
+from experiments.omniglot import __main__ as command
 from nmn_jax.methods import table
 from nmn_jax.settings import reader
 
@@ -32,7 +34,8 @@ def parsed(flags, experiment="omniglot"):
         field = made
         for part in path:
             field = field[part]
-        field[last] = field.get_type(last)(value)
+        kind = field.get_type(last)
+        field[last] = ast.literal_eval(value) if kind is tuple else kind(value)
     return reader.from_mapping(records.Run, made)
 
 
@@ -51,6 +54,19 @@ def test_every_run_has_its_own_name_and_a_config_that_resolves(name):
     for flags in queue:
         run, _ = resolved(flags, study.experiment)
         assert run.study == name
+
+
+def test_a_name_has_no_quotes_and_brackets_of_a_tuple():
+    flags = ("--config=all", "--config.practice=('5way1shot', '20way1shot')")
+    assert sweep.name_of(flags) == "all-practice-5way1shot,20way1shot"
+
+
+def test_levers_are_compared_at_equal_images_one_at_a_time():
+    runs = [resolved(flags, "omniglot") for flags in STUDIES["levers"].queue()]
+    images = [run.train.steps * command.images_per_step(run) for run, _ in runs]
+    assert set(images) == {600_000}
+    for part in ("validate", "mixture", "seed"):
+        assert len({getattr(run, part) for run, _ in runs}) == 1, part
 
 
 def test_the_effect_of_synthetic_gradients_is_a_full_table():

@@ -45,6 +45,11 @@ LIBRARY = {
     "optim.clip": [0, 0.0],
     "optim.controller_factor": [0, 0.0],
     "optim.frozen": [(), []],
+    "optim.average": [0, 0.0],
+    **{
+        f"augment.{name}": [0, 0.0]
+        for name in ("rotate", "stretch", "shear", "shift", "stroke")
+    },
     "stream.trace": [0, 0.0],
     "stream.auxiliary": [0, 0.0],
     "adapt.lr": [0, 0.0],
@@ -67,7 +72,7 @@ VALID = {
     "library": LIBRARY,
     "omniglot": EXPERIMENT
     | {"data.split": [None], "validate.queries": [0], "validate.seed": [0]}
-    | {"mixture": [(), []]}
+    | {"mixture": [(), []], "practice": [(), []]}
     | {"eval.queries": [0], "eval.seed": [0], "eval.adapt_steps": [(3,)]},
     "rare_classes": EXPERIMENT | {"data.frequent": [(3,)]},
     "far_recall": EXPERIMENT
