@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import pathlib
 
+import numpy as np
 import pytest
 
 from experiments import sweep
@@ -64,7 +65,7 @@ def test_a_name_has_no_quotes_and_brackets_of_a_tuple():
 def test_levers_are_compared_at_equal_images_one_at_a_time():
     runs = [resolved(flags, "omniglot") for flags in STUDIES["levers"].queue()]
     images = [run.train.steps * command.images_per_step(run) for run, _ in runs]
-    assert set(images) == {600_000}
+    np.testing.assert_allclose(images, 300_000, rtol=2e-3)
     for part in ("validate", "mixture", "seed"):
         assert len({getattr(run, part) for run, _ in runs}) == 1, part
 
