@@ -139,12 +139,13 @@ def make_result(
       tested: as `protocol.test` returns it.
     """
     run, score = bench.run, protocol.SCORE
+    seen = {} if run.eval.views == 1 else {"answers": f"mean of {run.eval.views} views"}
     names = {steps: score + (f" after {steps} steps" if steps else "")
              for steps in tested}  # fmt: skip
     return results.make_result(
         run, bench.settings, outcome,
         experiment=EXPERIMENT,
-        columns=bench.method.columns,
+        columns={**bench.method.columns, **seen},
         task={
             "data": run.data.source, "split": records.split_name(run.data),
             "ways": run.ways, "shots": run.shots,
@@ -182,6 +183,8 @@ def evaluation(bench: Bench) -> dict[str, Any]:
             "episodes": part.episodes, "seed": part.seed,
             "queries": asked[0] if len(set(asked)) == 1 else ", ".join(map(str, asked)),
         }  # fmt: skip
+    if part.views > 1:
+        found |= {"views": part.views, "spread": part.spread}
     if any(part.adapt_steps):
         found["adapt"] = dataclasses.asdict(bench.settings.adapt)
     return found

@@ -22,7 +22,7 @@ from experiments.common.training import Answering, RunState
 from experiments.omniglot import presentations, records
 from nmn_jax.data import lake
 from nmn_jax.data.types import Partition
-from nmn_jax.methods import base, table
+from nmn_jax.methods import base, table, views
 from nmn_jax.run import parallel
 from nmn_jax.settings import augment
 from nmn_jax.settings.records import Settings
@@ -75,8 +75,26 @@ def prepare(run: records.Run, mesh: Mesh) -> Bench:
             f"eval.adapt_steps={run.eval.adapt_steps} with method={run.method!r}: it "
             "takes no gradient steps at test time; leave eval.adapt_steps at (0,)"
         )
+    _check_views(run, settings)
     answering = training.make_answering(method, task, mesh)
     return Bench(run, settings, task, method, mesh, answering)
+
+
+def _check_views(run: records.Run, settings: Settings) -> None:
+    """Raises ValueError for views that are not distorted, or that adapt."""
+    views = run.eval.views
+    if views == 1:
+        return
+    if settings.augment == augment.AugmentSettings():
+        raise ValueError(
+            f"eval.views={views} without distortions: every view would be the same; "
+            "give augment.shift or another of its limits, or eval.views=1"
+        )
+    if any(run.eval.adapt_steps):
+        raise ValueError(
+            f"eval.views={views} with eval.adapt_steps={run.eval.adapt_steps}: views "
+            "are averaged without gradient steps; give one of them"
+        )
 
 
 def make_task(run: records.Run, settings: Settings) -> Task:
@@ -212,12 +230,23 @@ def scored(
     return training.evaluate(score, count=exam.episodes, size=exam.size)
 
 
+def make_viewing(bench: Bench) -> Answering:
+    """Who answers a test: the method, by as many views as `eval.views` says."""
+    part, limits = bench.run.eval, bench.settings.augment
+    if part.views == 1:
+        return bench.answering
+    distort = augment.make_distort(limits, share=part.spread)
+    assert distort is not None
+    method = views.with_views(bench.method, distort, part.views)
+    return training.make_answering(method, bench.task, bench.mesh)
+
+
 def test(bench: Bench, state: Any, exam: Exam) -> dict[int, dict[str, np.ndarray]]:
     """Scores of every episode by the number of gradient steps on its context.
 
     Zero steps always; the others as `eval.adapt_steps` says (methods card A10).
     """
-    found = {0: scored(bench, state, exam)}
+    found = {0: scored(bench, state, exam, make_viewing(bench))}
     for steps in sorted(set(bench.run.eval.adapt_steps) - {0}):
         adapted = training.make_adapted_answering(
             bench.method, bench.task, bench.mesh, steps=steps

@@ -94,6 +94,8 @@ class Evaluate(Checked):
     batch: test episodes evaluated at once
     adapt_steps: gradient steps on the context before the queries (methods A10), as
       `adapt` says; 0 is always among them
+    views: answers are the mean over so many views of an episode, all but the first of
+      them distorted as `augment` says, within `spread` of its limits
     """
 
     where = "eval"
@@ -103,6 +105,8 @@ class Evaluate(Checked):
     batch: int = checked(20, checks.whole(1, 100_000))
     seed: int = checked(2020, checks.seed)
     adapt_steps: tuple[int, ...] = checked((0,), STEPS)
+    views: int = checked(1, checks.whole(1, 1000))
+    spread: float = checked(0.5, checks.real(0, 1, above=True))
 
 
 @dataclasses.dataclass(frozen=True)

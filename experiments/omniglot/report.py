@@ -13,6 +13,7 @@ import numpy as np
 from experiments.common import plots, statistics, tables
 from experiments.common import results as results_lib
 from experiments.common.tables import Group, Result, Section
+from experiments.omniglot import levers
 from experiments.omniglot.published import NOTES, PUBLISHED, SETTINGS, Published
 
 PAIRED = ["accuracy % per seed", "mean"]
@@ -21,9 +22,10 @@ ACCURACY = "accuracy"
 
 def sections(results: list[Result]) -> list[Section]:
     """Few-shot accuracy, what was published, and the study of synthetic gradients."""
-    results = by_kind(results)
-    found, studies = [], tables.studies(results)
-    plain = [each for name in studies if name not in COMPARED for each in studies[name]]
+    whole = tables.studies(results)
+    found, studies = [], tables.studies(by_kind(results))
+    apart = (*COMPARED, LEVERS)
+    plain = [each for name in studies if name not in apart for each in studies[name]]
     if plain:
         found.append(Section("Few-shot classification", accuracies(plain)))
     found.append(Section("Few-shot classification as published", published()))
@@ -31,6 +33,8 @@ def sections(results: list[Result]) -> list[Section]:
         if name in studies:
             text = f"{_budget(studies[name])}\n\n{told(studies[name])}"
             found.append(Section(title, text))
+    if LEVERS in whole:
+        found.append(Section(levers.TITLE, levers.text(whole[LEVERS])))
     return found
 
 
@@ -249,7 +253,8 @@ COMPARED = {
     "precision": ("The encoder in half precision", precision),
 }
 # Budgets far below a method's own, which say nothing of its strength.
-SMALL_BUDGETS = (*COMPARED, "rivals", "one_network")
+LEVERS = "levers"
+SMALL_BUDGETS = (*COMPARED, LEVERS, "rivals", "one_network")
 
 
 def draw_run(workdir: pathlib.Path, result: Result, folder: pathlib.Path) -> None:

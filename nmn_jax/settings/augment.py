@@ -27,7 +27,9 @@ class AugmentSettings(Checked):
     stroke: float = checked(0.0, share)
 
 
-def make_distort(settings: AugmentSettings) -> distortion.Distort | None:
-    """Distortions of training images, None where all limits are zero."""
-    limits = distortion.Limits(*dataclasses.astuple(settings))
+def make_distort(
+    settings: AugmentSettings, share: float = 1.0
+) -> distortion.Distort | None:
+    """Distortions within a share of these limits, None where all are zero."""
+    limits = distortion.Limits(*(share * v for v in dataclasses.astuple(settings)))
     return distortion.make_distort(limits) if any(limits) else None

@@ -23,9 +23,10 @@ from experiments.omniglot import protocol, records, report, sources
 from nmn_jax.data import episodes as drawing
 from nmn_jax.data import lake
 from nmn_jax.data.types import Partition
-from nmn_jax.methods import table
+from nmn_jax.methods import table, views
 from nmn_jax.methods.base import Answer, Entry, Method
 from nmn_jax.run import parallel
+from nmn_jax.tasks import distortion
 
 # What pixel [0, 0] of every image of a pool is.
 MARKS = {"train": 10, "validation": 20, "test": 30}
@@ -229,6 +230,36 @@ def test_gradient_steps_at_test_time_are_each_episodes_own(monkeypatch):
         one = bench.method.predict(own, alone.context, alone.queries)
         np.testing.assert_allclose(answer.output[number], one.output[0], rtol=1e-5)
         assert float(own.scale) != float(state.scale)
+
+
+def test_views_are_averaged_in_the_test_alone(monkeypatch):
+    part = records.Evaluate(episodes=9, queries=1, batch=8, views=3, spread=0.25)
+    bench = bench_of(monkeypatch, eval=part, augment={"shift": 2.0})
+    images = parallel.replicate(bench.mesh, noise())
+    exam = protocol.episodes_exam(bench, images, part)
+    state = bench.method.slim(protocol.start(bench).method)
+    distort = distortion.make_distort(distortion.Limits(shift=0.5))
+    batch = exam.draw(np.arange(8))
+    answer, _ = protocol.make_viewing(bench)(
+        state, (batch.context, batch.queries), batch.answers
+    )
+    by_hand = views.with_views(bench.method, distort, 3)
+    expected = by_hand.predict(state, batch.context, batch.queries).output
+    np.testing.assert_allclose(answer.output, expected, rtol=1e-5)
+    plain = bench.method.predict(state, batch.context, batch.queries).output
+    assert np.abs(answer.output - plain).max() > 1e-3
+    # What a state is chosen by is answered as in training.
+    asked = bench.answering(state, (batch.context, batch.queries), batch.answers)[0]
+    np.testing.assert_allclose(asked.output, plain, rtol=1e-5)
+    assert command.evaluation(bench)["views"] == 3
+    for changes, said in (
+        ({"augment": {}}, "views=3 without distortions"),
+        ({"eval": dataclasses.replace(part, adapt_steps=(1,))}, "without gradient"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            bench_of(
+                monkeypatch, **{"eval": part, "augment": {"shift": 2.0}, **changes}
+            )
 
 
 def test_lakes_runs_are_asked_as_they_are(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 
 from experiments import report
 from experiments.common import plots, results, statistics, tables
-from experiments.omniglot import published
+from experiments.omniglot import levers, published
 from experiments.omniglot import report as omniglot
 
 SETTINGS = {
@@ -93,6 +93,32 @@ def test_the_effect_is_paired_by_seed_and_has_an_interval_of_its_own():
     assert rows["fast80.00, 70.00"][4] == "+50.00 ± 127.06"
     assert rows["off20.00, 30.00"][4] == "–"
     assert rows["off25.00"][4] == "+5.00"
+
+
+def test_levers_are_judged_by_validation_and_named_by_what_they_change():
+    def of(score, **changes):
+        config = {"ways": 20, "practice": ["20way1shot"], "optim": {"lr": None}}
+        config |= {"train": {"steps": 1, "queries": 3}, **changes}
+        return made(
+            study="levers", config=config, extra={"validation_accuracy": score},
+            train_images=300_100,
+        )  # fmt: skip
+
+    found = [
+        of(0.9), of(0.925, optim={"lr": 2e-3}),
+        of(0.85, practice=[], train={"steps": 7, "queries": 3}),
+        of(0.91, ways=60, practice=["60way1shot", "20way5shot"]),
+    ]  # fmt: skip
+    rows = lines(levers.table(found))[2:]
+    assert [row[:3] for row in rows] == [
+        ["optim.lr 0.002", "92.50", "+2.50"],
+        ["ways 60, practice 60way1shot and 20way5shot", "91.00", "+1.00"],
+        ["none", "90.00", "–"],
+        ["practice as tested", "85.00", "-5.00"],
+    ]
+    sections = {part.title: part.text for part in omniglot.sections(found)}
+    assert "300,000 images" in sections["Levers to accuracy"]
+    assert omniglot.summary(found) == "" and "Few-shot classification" not in sections
 
 
 def test_half_precision_is_paired_with_single_in_each_setting():
