@@ -132,11 +132,46 @@ def four() -> Iterator[tuple[str, ...]]:
         yield ("--config=all", *_flags({**chosen, **budget, "seed": str(seed)}))
 
 
+# Sixty-way episodes as published, and one network for the four settings.
+SIXTY = {
+    "ways": "60", "practice": "('60way1shot',)", "model.precision": "bfloat16",
+    "train.episodes": "2", "train.queries": "5",
+}  # fmt: skip
+HALF = {"model.precision": "bfloat16"}
+# Of an hour on two cores: those whose rate falls to zero know their steps beforehand.
+HOUR = {"train.steps": "1000000", "train.minutes": "60.0"}
+# Most informative first: variant, method, and what its paper says of a batch.
+RIVALS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("all", "prototype", {**SIXTY, "train.steps": "12000"}),
+    ("5way1shot", "maml", HOUR),
+    ("5way1shot", "maml_plus", {"train.episodes": "8", "train.queries": "1",
+                                "train.steps": "5000"}),
+    ("5way10shot", "mann", {**HOUR, "train.queries": "1"}),
+    ("5way1shot", "matching", {**HOUR, **HALF}),
+    ("5way1shot", "snail", {**HOUR, **HALF}),
+    ("5way1shot", "metanet", HOUR),
+    ("5way1shot", "reptile", {**HOUR, "train.queries": "9", "train.episodes": "5"}),
+    *((each, "maml_plus", {"train.episodes": "8", "train.queries": "1",
+                           "train.steps": "2000"})
+      for each in ("20way1shot", "5way5shot", "20way5shot")),
+    *((each, "matching", {**HOUR, **HALF})
+      for each in ("20way1shot", "5way5shot", "20way5shot")),
+)  # fmt: skip
+
+
+def omniglot() -> Iterator[tuple[str, ...]]:
+    """The rivals, about an hour on two cores each, one seed of all before the next."""
+    for seed, (variant, method, fields) in itertools.product((0, 1, 2), RIVALS):
+        told = {"method": method, "seed": str(seed), **fields}
+        yield (f"--config={variant}", *_flags(told))
+
+
 def _flags(fields: dict[str, str]) -> tuple[str, ...]:
     return tuple(f"--config.{name}={value}" for name, value in fields.items())
 
 
 STUDIES = {
+    "omniglot": omniglot,
     "four": four,
     "levers": levers,
     "sg_effect": sg_effect,

@@ -56,6 +56,12 @@ LINES: dict[str, tuple[str, str, dict, dict[str, str]]] = {
         {"model": {"precision": "bfloat16"}},
         {},
     ),
+    "prototype-average": (
+        "prototype",
+        "recommended",
+        {"optim": {"average": 0.5}},
+        {},
+    ),
     "mann": (
         "mann",
         "recommended",
