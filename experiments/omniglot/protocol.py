@@ -82,17 +82,17 @@ def prepare(run: records.Run, mesh: Mesh) -> Bench:
 
 def _check_views(run: records.Run, settings: Settings) -> None:
     """Raises ValueError for views that are not distorted, or that adapt."""
-    views = run.eval.views
-    if views == 1:
+    count = run.eval.views
+    if count == 1:
         return
     if settings.augment == augment.AugmentSettings():
         raise ValueError(
-            f"eval.views={views} without distortions: every view would be the same; "
+            f"eval.views={count} without distortions: every view would be the same; "
             "give augment.shift or another of its limits, or eval.views=1"
         )
     if any(run.eval.adapt_steps):
         raise ValueError(
-            f"eval.views={views} with eval.adapt_steps={run.eval.adapt_steps}: views "
+            f"eval.views={count} with eval.adapt_steps={run.eval.adapt_steps}: views "
             "are averaged without gradient steps; give one of them"
         )
 
