@@ -12,6 +12,7 @@ steps of one stream.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -149,15 +150,24 @@ def guesses(
     future: Future, params: Any, state: Any, history: History | None
 ) -> dict[str, Guess]:
     """Both guesses of every group, in normalised units; states are constants."""
+    found = {}
+    for name, (rows, beside) in seen(state, history).items():
+        # Rows of all streams as one product, whose gradient is one, too.
+        flat = (leaf.reshape(-1, leaf.shape[-1]) for leaf in (rows, beside))
+        guess = future.predictor.predict(params[name], *flat)
+        shaped = (each.reshape(rows.shape) for each in guess)
+        found[name] = Guess(*shaped)
+    return found
 
-    def one(state: Any, history: History | None) -> dict[str, Guess]:
-        found = {}
-        for name, rows in plumbing.stop(carried.groups(state)).items():
-            beside = plumbing.stop(carried.context(name, rows, history))
-            found[name] = future.predictor.predict(params[name], rows, beside)
-        return found
 
-    return jax.vmap(one)(state, history)
+def seen(state: Any, history: History | None) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Of every group its rows `[B, n, d]` and what predictors see beside them
+    `[B, n, c]`, as constants."""
+    found = {}
+    for name, rows in plumbing.stop(jax.vmap(carried.groups)(state)).items():
+        beside = jax.vmap(functools.partial(carried.context, name))(rows, history)
+        found[name] = (rows, plumbing.stop(beside))
+    return found
 
 
 def predict(

@@ -14,7 +14,6 @@ Only targets look further: parameters get the window's own gradient and ĝ, what
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from nmn_jax import diagnostics
-from nmn_jax.feedback import carried, plumbing, targets
+from nmn_jax.feedback import plumbing, targets
 from nmn_jax.feedback.carried import Groups
 from nmn_jax.feedback.future import (
     Future,
@@ -33,6 +32,7 @@ from nmn_jax.feedback.future import (
     guesses,
     masked,
     predict,
+    seen,
 )
 from nmn_jax.feedback.state_predictors import Pairs
 
@@ -118,10 +118,8 @@ def _fitted(
 ) -> dict[str, Any]:
     """Every group's predictor, solved for with the pairs of all rows and streams."""
     at = pair.recorded
-    rows = jax.vmap(carried.groups)(at.cursor.state)
     found = {}
-    for name, each in rows.items():
-        beside = jax.vmap(functools.partial(carried.context, name))(each, at.history)
+    for name, (each, beside) in seen(at.cursor.state, at.history).items():
         counts = jnp.broadcast_to(pair.counts[:, None], each.shape[:2])
         whole = (each, beside, goal[name], counts)
         flat = (jnp.reshape(leaf, (counts.size, *leaf.shape[2:])) for leaf in whole)
