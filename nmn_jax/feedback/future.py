@@ -153,7 +153,8 @@ def guesses(
     found = {}
     for name, (rows, beside) in seen(state, history).items():
         # Rows of all streams as one product, whose gradient is one, too.
-        flat = (leaf.reshape(-1, leaf.shape[-1]) for leaf in (rows, beside))
+        count = rows.shape[0] * rows.shape[1]
+        flat = (leaf.reshape(count, leaf.shape[-1]) for leaf in (rows, beside))
         guess = future.predictor.predict(params[name], *flat)
         shaped = (each.reshape(rows.shape) for each in guess)
         found[name] = Guess(*shaped)
