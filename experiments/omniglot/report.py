@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +19,8 @@ from experiments.omniglot.published import NOTES, PUBLISHED, SETTINGS, Published
 
 PAIRED = ["accuracy % per seed", "mean"]
 ACCURACY = "accuracy"
+# Characters of a line of a picture's title.
+WIDEST = 90
 
 
 def sections(results: list[Result]) -> list[Section]:
@@ -282,7 +285,5 @@ def title(result: Mapping[str, Any]) -> str:
     """What was trained, as its method names itself, and how it did."""
     told = results_lib.tell(result["measures"][_measure(dict(result))])
     task = result["task"]
-    return (
-        f"{task['ways']}-way {task['shots']}-shot, {tables.label(result['columns'])}:\n"
-        f"test {told}"
-    )
+    name = f"{task['ways']}-way {task['shots']}-shot, {tables.label(result['columns'])}"
+    return f"{textwrap.fill(name, WIDEST)}:\ntest {told}"

@@ -95,6 +95,15 @@ def test_the_effect_is_paired_by_seed_and_has_an_interval_of_its_own():
     assert rows["off25.00"][4] == "+5.00"
 
 
+def test_the_title_of_a_picture_is_as_wide_as_it():
+    columns = {"method": "nmn", "trained on": ", ".join(["20w1s"] * 30)}
+    found = omniglot.title(made(columns=columns)).split("\n")
+    assert max(map(len, found)) <= omniglot.WIDEST + 1 and len(found) == 4
+    assert (
+        " ".join(found[:-1]).endswith("20w1s:") and found[-1] == "test 98.00 ± 0.20 %"
+    )
+
+
 def test_levers_are_judged_by_validation_and_named_by_what_they_change():
     def of(score, **changes):
         config = {"ways": 20, "practice": ["20way1shot"], "optim": {"lr": None}}
