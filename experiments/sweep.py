@@ -17,6 +17,7 @@ import math
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -111,7 +112,7 @@ def run_one(
     if time.monotonic() >= until:
         return EXIT_CODE
     command = command_of(study, flags, results)
-    print("+", " ".join(["python", *command]), flush=True)
+    print("+", shlex.join(["python", *command]), flush=True)
     whole = [sys.executable, *command]
     if core >= 0:
         whole = ["taskset", "-c", str(core), *whole]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -63,11 +64,12 @@ def commit() -> str:
 
 
 def command(given: Sequence[str]) -> str:
-    """The command line that makes a result, with no path of this machine."""
+    """The command line that makes a result, as a shell takes it, with no path of this
+    machine."""
     program, *flags = given
     path = pathlib.Path(program)
     module = path.parent.name if path.stem == "__main__" else path.stem
-    return " ".join(["python -m", f"experiments.{module}", *_placeless(flags)])
+    return shlex.join(["python", "-m", f"experiments.{module}", *_placeless(flags)])
 
 
 def _placeless(flags: Iterable[str]) -> Iterator[str]:

@@ -248,6 +248,13 @@ def test_views_are_averaged_in_the_test_alone(monkeypatch):
     np.testing.assert_allclose(answer.output, expected, rtol=1e-5)
     plain = bench.method.predict(state, batch.context, batch.queries).output
     assert np.abs(answer.output - plain).max() > 1e-3
+    viewed, once = (
+        protocol.scored(bench, state, exam, who)["accuracy"]
+        for who in (protocol.make_viewing(bench), None)
+    )
+    assert np.any(viewed != once)
+    tested = protocol.test(bench, state, exam)[0]["accuracy"]
+    np.testing.assert_array_equal(tested, viewed)
     # What a state is chosen by is answered as in training.
     asked = bench.answering(state, (batch.context, batch.queries), batch.answers)[0]
     np.testing.assert_allclose(asked.output, plain, rtol=1e-5)
@@ -322,6 +329,12 @@ def test_what_is_practised_need_not_be_what_is_tested(tmp_path):
     assert list(result["measures"]) == ["accuracy", "accuracy 2w1s"]
     assert result["columns"]["trained on"] == "6w1s, 3w1s"
     assert [row["task"]["ways"] for row in report.by_kind([result])] == [2]
+    task = protocol.prepare(run, parallel.make_mesh()).task
+    drawn = [
+        jax.eval_shape(sample, jax.random.key(0), jnp.asarray(0), POOLS.train)
+        for sample in task.shapes
+    ]
+    assert [each.context.targets.shape for each in drawn] == [(8, 6, 6), (8, 3, 6)]
     plain = dataclasses.replace(run, practice=())
     other = command.main(plain, tmp_path / "other", "")
     assert other["columns"]["trained on"] == "2w1s"

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import shlex
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -246,4 +247,18 @@ def test_the_command_of_a_result_names_no_place_of_its_machine(place):
     given = ["/a/omniglot/__main__.py", "--config=5way1shot", *place, "--config.seed=1"]
     expected = "python -m experiments.omniglot --config=5way1shot --config.seed=1"
     assert provenance.command(given) == expected
+    flag = "--config.mixture=('5way1shot',)"
+    assert shlex.split(provenance.command([*given, flag]))[-1] == flag
     assert pathlib.Path(provenance.ROOT / "experiments").is_dir()
+
+
+def test_kinds_that_are_practised_part_variants_by_the_task_alone():
+    """Configs from before have no such field."""
+    told = [
+        results.variant("omniglot", config, task, Settings())
+        for config, task in (
+            ({"ways": 5}, {"ways": 5}), ({"ways": 5, "practice": []}, {"ways": 5}),
+            ({"ways": 5}, {"ways": 5, "practice": "20way1shot"}),
+        )
+    ]  # fmt: skip
+    assert told[0] == told[1] != told[2]
