@@ -285,5 +285,6 @@ def title(result: Mapping[str, Any]) -> str:
     """What was trained, as its method names itself, and how it did."""
     told = results_lib.tell(result["measures"][_measure(dict(result))])
     task = result["task"]
-    name = f"{task['ways']}-way {task['shots']}-shot, {tables.label(result['columns'])}"
+    asked = task.get("mixture") or f"{task['ways']}-way {task['shots']}-shot"
+    name = f"{asked}, {tables.label(result['columns'])}"
     return f"{textwrap.fill(name, WIDEST)}:\ntest {told}"

@@ -99,6 +99,8 @@ def test_the_title_of_a_picture_is_as_wide_as_it():
     columns = {"method": "nmn", "trained on": ", ".join(["20w1s"] * 30)}
     found = omniglot.title(made(columns=columns)).split("\n")
     assert max(map(len, found)) <= omniglot.WIDEST + 1 and len(found) == 4
+    mixed = made(task={**RESULT["task"], "mixture": "5way1shot, 20way1shot"})
+    assert omniglot.title(mixed).startswith("5way1shot, 20way1shot, nmn recommended")
     assert (
         " ".join(found[:-1]).endswith("20w1s:") and found[-1] == "test 98.00 ± 0.20 %"
     )
