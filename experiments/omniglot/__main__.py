@@ -139,13 +139,12 @@ def make_result(
       tested: as `protocol.test` returns it.
     """
     run, score = bench.run, protocol.SCORE
-    seen = {} if run.eval.views == 1 else {"answers": f"mean of {run.eval.views} views"}
     names = {steps: score + (f" after {steps} steps" if steps else "")
              for steps in tested}  # fmt: skip
     return results.make_result(
         run, bench.settings, outcome,
         experiment=EXPERIMENT,
-        columns={**bench.method.columns, **seen},
+        columns=bench.method.columns,
         task={
             "data": run.data.source, "split": records.split_name(run.data),
             "ways": run.ways, "shots": run.shots,

@@ -19,7 +19,7 @@ def text(results: list[Result]) -> str:
     return (
         "One network for the four settings, one change at a time, about "
         f"{max(shown):,} images each, judged by the same episodes of validation "
-        f"characters; no test characters were looked at.\n\n{table(results)}"
+        f"characters; test characters decide nothing here.\n\n{table(results)}"
     )
 
 
@@ -46,15 +46,13 @@ def changes(results: list[Result]) -> list[dict[str, Any]]:
     flat = [identity.flat(each["config"]) for each in results]
     names = {name: None for each in flat for name in each if name not in FOLLOWS}
     usual = {
-        name: collections.Counter(str(each.get(name)) for each in flat).most_common(1)
+        name: collections.Counter(str(each.get(name)) for each in flat).most_common(1)[
+            0
+        ][0]
         for name in names
     }
     return [
-        {
-            name: each.get(name)
-            for name in names
-            if str(each.get(name)) != usual[name][0][0]
-        }
+        {name: each.get(name) for name in names if str(each.get(name)) != usual[name]}
         for each in flat
     ]
 

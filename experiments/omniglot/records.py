@@ -206,12 +206,14 @@ def practised(run: Run) -> list[tuple[int, int]]:
 
 
 def columns(run: Run, settings: Settings) -> dict[str, str]:
-    """What tables say of how a run is trained, where that is out of the ordinary."""
+    """What tables say of how a run is trained and asked, where that is unusual."""
     told = {}
     if run.mixture:
         told["trained on"] = ", ".join(map(short, practised(run)))
     if settings.augment != AugmentSettings():
         told["images"] = "distorted"
+    if run.eval.views > 1:
+        told["answers"] = f"mean of {run.eval.views} views"
     return told
 
 

@@ -16,7 +16,8 @@ from nmn_jax.methods.base import Answer, Method
 from nmn_jax.tasks.base import Context
 from nmn_jax.tasks.distortion import Distort
 
-# Decides the views: every answer to the same episode is the same.
+# Decides the views. An image's distortions go by its place in the batch of episodes, so
+# the same batch is always answered alike, but not an episode in another place.
 SEED = 17
 
 

@@ -259,6 +259,7 @@ def test_views_are_averaged_in_the_test_alone(monkeypatch):
     asked = bench.answering(state, (batch.context, batch.queries), batch.answers)[0]
     np.testing.assert_allclose(asked.output, plain, rtol=1e-5)
     assert command.evaluation(bench)["views"] == 3
+    assert bench.method.columns["answers"] == "mean of 3 views"
     for changes, said in (
         ({"augment": {}}, "views=3 without distortions"),
         ({"eval": dataclasses.replace(part, adapt_steps=(1,))}, "without gradient"),
