@@ -44,7 +44,10 @@ def logits(
     """`[Q, C]` for one episode: features `[S, D]`, labels `[S, C]`, and `[Q, D]`."""
     # A class without supports is at the origin.
     counts = jnp.maximum(jnp.sum(targets, axis=0), 1)
-    prototypes = targets.T @ supports / counts[:, None]
+    # Not `targets.T @ supports`, whose gradient ends the process for sixty classes: the
+    # product of jaxlib 0.10.2 on CPUs reads beyond its left factor's last page.
+    totals = jnp.sum(targets[:, :, None] * supports[:, None], axis=0)
+    prototypes = totals / counts[:, None]
     apart = jnp.mean((queries[:, None] - prototypes[None]) ** 2, axis=-1)
     return Answer(-jnp.exp(log_scale) * apart, {})
 
