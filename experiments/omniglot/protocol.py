@@ -99,8 +99,9 @@ def _check_views(run: records.Run, settings: Settings) -> None:
 
 def make_task(run: records.Run, settings: Settings) -> Task:
     """What is trained on, its images distorted where the settings say so."""
-    task, distort = _plain_task(run), augment.make_distort(settings.augment)
-    return augmented.with_distortions(task, distort) if distort else task
+    task = _plain_task(run)
+    recast = augment.make_recast(settings.augment, settings.recast)
+    return augmented.with_distortions(task, recast) if recast else task
 
 
 def _plain_task(run: records.Run) -> Task:
@@ -235,8 +236,7 @@ def make_viewing(bench: Bench) -> Answering:
     part, limits = bench.run.eval, bench.settings.augment
     if part.views == 1:
         return bench.answering
-    distort = augment.make_distort(limits, share=part.spread)
-    assert distort is not None
+    distort = augment.make_distort(limits, part.spread)
     method = views.with_views(bench.method, distort, part.views)
     return training.make_answering(method, bench.task, bench.mesh)
 

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from nmn_jax.settings import checks, presets
-from nmn_jax.settings.augment import AugmentSettings
+from nmn_jax.settings.augment import AugmentSettings, RecastSettings
 from nmn_jax.settings.checks import Checked, checked
 from nmn_jax.settings.records import Settings
 
@@ -147,6 +147,7 @@ class Run(Checked):
     snail: dict[str, Any] = dataclasses.field(default_factory=dict)
     metanet: dict[str, Any] = dataclasses.field(default_factory=dict)
     augment: dict[str, Any] = dataclasses.field(default_factory=dict)
+    recast: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises ValueError where Lake's runs cannot or must not be asked, and for a
@@ -212,6 +213,8 @@ def columns(run: Run, settings: Settings) -> dict[str, str]:
         told["trained on"] = ", ".join(map(short, practised(run)))
     if settings.augment != AugmentSettings():
         told["images"] = "distorted"
+    if settings.recast != RecastSettings():
+        told["characters"] = "recast"
     if run.eval.views > 1:
         told["answers"] = f"mean of {run.eval.views} views"
     return told
@@ -247,7 +250,7 @@ def resolve(
       ValueError: for a value that may not be, or a setting without effect.
     """
     return presets.resolve(
-        run.preset, ways=run.ways, shots=run.shots, uses=(*uses, "augment"),
+        run.preset, ways=run.ways, shots=run.shots, uses=(*uses, "augment", "recast"),
         overrides=presets.given(run),
         default_use="fast", changes=changes,
     )  # fmt: skip

@@ -16,8 +16,8 @@ from nmn_jax.methods.base import Answer, Method
 from nmn_jax.tasks.base import Context
 from nmn_jax.tasks.distortion import Distort
 
-# Decides the views. An image's distortions go by its place in the batch of episodes, so
-# the same batch is always answered alike, but not an episode in another place.
+# Decides the views. An image's distortions go by its place in its episode, so an
+# episode is answered alike in any batch.
 SEED = 17
 
 
@@ -35,13 +35,15 @@ def with_views(method: Method, distort: Distort, count: int) -> Method:
     if count < 1:
         raise ValueError(f"count={count}: there must be at least one view")
 
+    spread = jax.vmap(distort, in_axes=(None, 0))
+
     def predict(state: Any, context: Context, queries: jax.Array) -> Answer:
         plain = method.predict(state, context, queries)
 
         def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
             support, query = jax.random.split(key)
-            seen = context._replace(inputs=distort(support, context.inputs))
-            found = method.predict(state, seen, distort(query, queries))
+            seen = context._replace(inputs=spread(support, context.inputs))
+            found = method.predict(state, seen, spread(query, queries))
             return total + found.output, None
 
         keys = jax.random.split(jax.random.key(SEED), count - 1)

@@ -27,9 +27,35 @@ class AugmentSettings(Checked):
     stroke: float = checked(0.0, share)
 
 
-def make_distort(
-    settings: AugmentSettings, share: float = 1.0
-) -> distortion.Distort | None:
-    """Distortions within a share of these limits, None where all are zero."""
-    limits = distortion.Limits(*(share * v for v in dataclasses.astuple(settings)))
-    return distortion.make_distort(limits) if any(limits) else None
+@dataclasses.dataclass(frozen=True)
+class RecastSettings(Checked):
+    """The farthest all drawings of a character are changed alike in an episode of
+    training, which makes another character of it; see `tasks.distortion.Limits`.
+
+    rotate: degrees
+    stretch: logarithm of a factor, of height and of width
+    shear: pixels to the side a pixel downwards
+    mirror: share of characters whose left and right change places
+    """
+
+    where = "recast"
+    rotate: float = checked(0.0, real(0, 180))
+    stretch: float = checked(0.0, real(0, 1))
+    shear: float = checked(0.0, real(0, 1))
+    mirror: float = checked(0.0, share)
+
+
+def make_distort(settings: AugmentSettings, share: float) -> distortion.Distort:
+    """Distortions within a share of these limits."""
+    limits = (share * value for value in dataclasses.astuple(settings))
+    return distortion.make_distort(distortion.Limits(*limits))
+
+
+def make_recast(
+    images: AugmentSettings, characters: RecastSettings
+) -> distortion.Recast | None:
+    """Distortions of training episodes, None where all limits are zero."""
+    each, alike = dataclasses.asdict(images), dataclasses.asdict(characters)
+    if not any(each.values()) and not any(alike.values()):
+        return None
+    return distortion.make_recast(distortion.Limits(**each), distortion.Limits(**alike))

@@ -20,7 +20,7 @@ from nmn_jax.memory.write_rules import WRITE_RULES
 from nmn_jax.nets.encoder import NORMS, PRECISIONS
 from nmn_jax.nets.recurrent import ENCODERS
 from nmn_jax.settings import slot_checks
-from nmn_jax.settings.augment import AugmentSettings
+from nmn_jax.settings.augment import AugmentSettings, RecastSettings
 from nmn_jax.settings.checks import (
     Checked,
     checked,
@@ -254,6 +254,7 @@ class Settings(Checked):
     snail: SnailSettings = dataclasses.field(default_factory=SnailSettings)
     metanet: MetaNetSettings = dataclasses.field(default_factory=MetaNetSettings)
     augment: AugmentSettings = dataclasses.field(default_factory=AugmentSettings)
+    recast: RecastSettings = dataclasses.field(default_factory=RecastSettings)
 
     def __post_init__(self) -> None:
         """Raises ValueError for adaptation by synthetic gradients that are off, and for
@@ -270,5 +271,5 @@ class Settings(Checked):
 RECORDS = (
     "model", "sg", "optim", "adapt", "stream", "replay", "maml", "maml_plus",
     "forecast", "matching", "mann", "reptile", "snail", "metanet",
-    "augment",
+    "augment", "recast",
 )  # fmt: skip

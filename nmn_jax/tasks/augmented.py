@@ -6,44 +6,56 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from nmn_jax.tasks.base import Batch, Task
-from nmn_jax.tasks.distortion import Distort
+from nmn_jax.tasks.distortion import Recast
 
 # Folded into the run's key, so that distortions are drawn apart from episodes.
 DISTORTIONS = 0xD1
 
 
-def with_distortions(task: Task, distort: Distort) -> Task:
-    """The task with all images of its batches distorted, each on its own.
+def with_distortions(task: Task, recast: Recast) -> Task:
+    """The task with the images of its batches distorted, episode by episode.
 
     Episodes are those of the task itself: the same key and step draw the same
     characters. What is fixed outside `sample` (validation, test) is left as it is.
 
+    Args:
+      task: of classification by episodes of images.
+      recast: changes the images of an episode, supports and queries together.
+
     Raises:
-      ValueError: for a task that has no episodes of images.
+      ValueError: for another task.
     """
-    if task.spec.form != "episodes" or len(task.spec.input_shape) != 2:
+    spec = task.spec
+    if (spec.form, spec.kind, len(spec.input_shape)) != EPISODES_OF_IMAGES:
         raise ValueError(
-            f"distortions are for episodes of images [H, W]; this task has inputs "
-            f"{task.spec.input_shape} as {task.spec.form}"
+            f"distortions are for classification by episodes of images [H, W]; this "
+            f"task is {spec.kind} of inputs {spec.input_shape} as {spec.form}"
         )
     return task._replace(
-        sample=_distorted(task.sample, distort),
-        shapes=tuple(_distorted(sample, distort) for sample in task.shapes),
+        sample=_distorted(task.sample, recast),
+        shapes=tuple(_distorted(sample, recast) for sample in task.shapes),
     )
 
 
-def _distorted(sample: Callable[..., Batch], distort: Distort) -> Callable[..., Batch]:
+EPISODES_OF_IMAGES = ("episodes", "classification", 2)
+
+
+def _distorted(sample: Callable[..., Batch], recast: Recast) -> Callable[..., Batch]:
     def drawn(key: jax.Array, step: jax.Array, source: Any) -> Batch:
         batch = sample(key, step, source)
+        context, (episodes, supports) = batch.context, batch.context.inputs.shape[:2]
         own = jax.random.fold_in(jax.random.fold_in(key, DISTORTIONS), step)
-        support, query = jax.random.split(own)
+        images = jnp.concatenate([context.inputs, batch.queries], axis=1)
+        targets = jnp.concatenate([context.targets, batch.answers], axis=1)
+        seen = jax.vmap(recast)(
+            jax.random.split(own, episodes), images, jnp.argmax(targets, axis=-1)
+        )
         return batch._replace(
-            context=batch.context._replace(
-                inputs=distort(support, batch.context.inputs)
-            ),
-            queries=distort(query, batch.queries),
+            context=context._replace(inputs=seen[:, :supports]),
+            queries=seen[:, supports:],
         )
 
     return drawn

@@ -1,8 +1,10 @@
-"""Small random distortions of images: a turn, a stretch, a slant, a shift, a thicker or
-thinner line.
+"""Random distortions of images: a turn, a stretch, a slant, a shift, a mirror, and a
+thicker or thinner line.
 
-They are drawn and applied on the device, one for each image. What they are for is in
-the studies: a few thousand characters are seen hundreds of times in a long training.
+They are drawn and applied on the device, small ones for each image on its own, large
+ones for all drawings of a character alike, which makes it another character. What they
+are for is in the studies: a few thousand characters are seen hundreds of times in a
+long training.
 """
 
 from __future__ import annotations
@@ -13,10 +15,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy import ndimage
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 # `(key, images [..., H, W]) -> images`, ink 1.
 Distort = Callable[[jax.Array, jax.Array], jax.Array]
+# `(key, images [I, H, W], labels [I]) -> images` of one episode.
+Recast = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+AMOUNTS = 8
 
 
 class Limits(NamedTuple):
@@ -28,6 +33,7 @@ class Limits(NamedTuple):
     shift: pixels, of either axis
     stroke: how far a line goes towards the darkest (or the lightest) of the 3 x 3
       pixels around each of its own
+    mirror: share of images whose left and right change places; no amount, but a chance
     """
 
     rotate: float = 0.0
@@ -35,28 +41,90 @@ class Limits(NamedTuple):
     shear: float = 0.0
     shift: float = 0.0
     stroke: float = 0.0
+    mirror: float = 0.0
+
+
+class View(NamedTuple):
+    """How an image is seen: places of the new one are `matrix @ place + shift` in the
+    old one, from its middle, and `stroke` is `redraw`'s amount."""
+
+    matrix: Float[Array, "2 2"]
+    shift: Float[Array, " 2"]
+    stroke: Float[Array, ""]
 
 
 def make_distort(limits: Limits) -> Distort:
-    """Distortions within `limits`; what comes in from outside an image is no ink.
+    """Distortions within `limits`, each image's own; what comes in from outside an
+    image is no ink.
 
     Raises:
-      ValueError: for a limit below zero.
+      ValueError: for a limit below zero, or more than every image mirrored.
     """
-    if min(limits) < 0:
-        raise ValueError(f"{limits}: no limit may be below 0")
+    _check(limits)
 
     def distort(
         key: Key[Array, ""], images: Float[Array, "*batch height width"]
     ) -> Float[Array, "*batch height width"]:
         flat = images.reshape(-1, *images.shape[-2:])
-        amounts = jax.random.uniform(key, (len(flat), 7), minval=-1.0)
-        matrices = jax.vmap(lambda each: matrix(limits, each))(amounts)
-        moved = jax.vmap(move)(flat, matrices, limits.shift * amounts[:, 4:6])
-        drawn = jax.vmap(redraw)(moved, limits.stroke * amounts[:, 6])
-        return drawn.reshape(images.shape)
+        amounts = jax.random.uniform(key, (len(flat), AMOUNTS), minval=-1.0)
+        views = jax.vmap(lambda each: view(limits, each))(amounts)
+        return jax.vmap(show)(flat, views).reshape(images.shape)
 
     return distort
+
+
+def make_recast(images: Limits, characters: Limits) -> Recast:
+    """Distortions of an episode: all images of one label are changed alike within
+    `characters`, then each on its own within `images`; pixels are interpolated once.
+
+    What makes another character of one, a mirror or a strong slant, multiplies the
+    characters there are to learn from, as turning them by right angles does (Santoro
+    et al., 2016).
+
+    Raises:
+      ValueError: for a limit below zero, or more than every image mirrored.
+    """
+    _check(images)
+    _check(characters)
+
+    def recast(
+        key: Key[Array, ""],
+        pictures: Float[Array, "images height width"],
+        labels: Int[Array, " images"],
+    ) -> Float[Array, "images height width"]:
+        own, shared = jax.random.split(key)
+        amounts = jax.random.uniform(own, (len(pictures), AMOUNTS), minval=-1.0)
+
+        def one(picture: jax.Array, amounts: jax.Array, label: jax.Array) -> jax.Array:
+            drawn = jax.random.fold_in(shared, label)
+            common = jax.random.uniform(drawn, (AMOUNTS,), minval=-1.0)
+            return show(
+                picture, beyond(view(characters, common), view(images, amounts))
+            )
+
+        return jax.vmap(one)(pictures, amounts, labels)
+
+    return recast
+
+
+def view(limits: Limits, amounts: Float[Array, " amounts"]) -> View:
+    """The distortion of these amounts, each from -1 to 1."""
+    shift, stroke = limits.shift * amounts[4:6], limits.stroke * amounts[6]
+    return View(matrix(limits, amounts), shift, stroke)
+
+
+def beyond(far: View, near: View) -> View:
+    """What is seen through `near` of an image that `far` has changed."""
+    return View(
+        far.matrix @ near.matrix,
+        far.matrix @ near.shift + far.shift,
+        far.stroke + near.stroke,
+    )
+
+
+def show(image: jax.Array, view: View) -> jax.Array:
+    """The image, distorted."""
+    return redraw(move(image, view.matrix, view.shift), view.stroke)
 
 
 def matrix(limits: Limits, amounts: jax.Array) -> jax.Array:
@@ -66,7 +134,8 @@ def matrix(limits: Limits, amounts: jax.Array) -> jax.Array:
     turn = jnp.array([[cosine, -sine], [sine, cosine]])
     rows, columns = jnp.exp(limits.stretch * amounts[1:3])
     slant = jnp.array([[1.0, 0.0], [limits.shear * amounts[3], 1.0]])
-    return turn @ slant @ jnp.array([[rows, 0.0], [0.0, columns]])
+    side = jnp.where((1 + amounts[7]) / 2 < limits.mirror, -1.0, 1.0)
+    return turn @ slant @ jnp.array([[rows, 0.0], [0.0, side * columns]])
 
 
 def move(image: jax.Array, matrix: jax.Array, shift: jax.Array) -> jax.Array:
@@ -93,3 +162,10 @@ def redraw(image: jax.Array, amount: jax.Array) -> jax.Array:
 
     thick, thin = extreme(-jnp.inf, jax.lax.max), extreme(jnp.inf, jax.lax.min)
     return image + jnp.abs(amount) * (jnp.where(amount > 0, thick, thin) - image)
+
+
+def _check(limits: Limits) -> None:
+    if min(limits) < 0:
+        raise ValueError(f"{limits}: no limit may be below 0")
+    if limits.mirror > 1:
+        raise ValueError(f"{limits}: mirror is a share of the images, at most 1")

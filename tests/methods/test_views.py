@@ -30,10 +30,10 @@ def test_the_answer_is_the_mean_over_views_the_first_of_which_is_plain(count):
     outputs = [toy_method.logits(state.scale, BATCH.context, BATCH.queries)]
     for key in jax.random.split(jax.random.key(SEED), count - 1):
         support, query = jax.random.split(key)
-        context = BATCH.context._replace(inputs=shaken(support, BATCH.context.inputs))
-        outputs.append(
-            toy_method.logits(state.scale, context, shaken(query, BATCH.queries))
-        )
+        inputs = jnp.stack([shaken(support, each) for each in BATCH.context.inputs])
+        queries = jnp.stack([shaken(query, each) for each in BATCH.queries])
+        context = BATCH.context._replace(inputs=inputs)
+        outputs.append(toy_method.logits(state.scale, context, queries))
     method = with_views(TOY, shaken, count)
     found = method.predict(state, BATCH.context, BATCH.queries).output
     np.testing.assert_allclose(found, np.mean(outputs, axis=0), rtol=1e-5)
@@ -41,6 +41,14 @@ def test_the_answer_is_the_mean_over_views_the_first_of_which_is_plain(count):
     np.testing.assert_array_equal(found, again)
     if count > 1:
         assert np.abs(found - outputs[0]).max() > 1e-2
+
+
+def test_an_episode_is_answered_alike_in_any_batch():
+    state, method = TOY.init(jax.random.key(0)), with_views(TOY, shaken, 3)
+    whole = method.predict(state, BATCH.context, BATCH.queries).output
+    turned = jax.tree.map(lambda each: each[::-1][:2], BATCH)
+    part = method.predict(state, turned.context, turned.queries).output
+    np.testing.assert_allclose(part, whole[::-1][:2], rtol=1e-5)
 
 
 def test_evidence_is_that_of_the_images_as_they_are():

@@ -13,10 +13,10 @@ KEY, SIDE = jax.random.key(5), 3
 SOURCE = jnp.arange(6 * 4 * SIDE * SIDE, dtype=jnp.uint8).reshape(6, 4, SIDE, SIDE)
 
 
-def told(key, images):
-    """The key in place of pixel [0, 0]; the rest as it is."""
-    number = jax.random.uniform(key, images.shape[:2], minval=2, maxval=3)
-    return images.at[..., 0, 0].set(number)
+def told(key, images, labels):
+    """The key in place of pixel [0, 0], the label in that of [0, 1]."""
+    number = jax.random.uniform(key, images.shape[:1], minval=2, maxval=3)
+    return images.at[:, 0, 0].set(number).at[:, 0, 1].set(labels + 10)
 
 
 def few(**changes):
@@ -40,6 +40,11 @@ def test_episodes_are_those_of_the_task_and_distortions_those_of_the_step():
             np.testing.assert_array_equal(old[..., 1:, :], new[..., 1:, :])
             assert np.all(np.asarray(new[..., 0, 0]) >= 2)
             numbers.append(set(np.asarray(new[..., 0, 0]).ravel().tolist()))
+        for labels, new in (
+            (before.context.targets, after.context.inputs),
+            (before.answers, after.queries),
+        ):
+            np.testing.assert_array_equal(new[..., 0, 1], labels.argmax(-1) + 10)
     assert numbers[2:4] == numbers[4:6]
     # Supports and queries, this step and the next: all distorted apart.
     assert len(set.union(*numbers[:4])) == sum(map(len, numbers[:4])) == 2 * 4 * 9
@@ -54,13 +59,23 @@ def test_every_shape_of_a_mixture_is_distorted():
     assert len(task.shapes) == 2
     for sample in (task.sample, *task.shapes):
         batch = sample(KEY, jnp.asarray(0), SOURCE)
-        for images in (batch.context.inputs, batch.queries):
+        for images, labels in (
+            (batch.context.inputs, batch.context.targets),
+            (batch.queries, batch.answers),
+        ):
             assert np.all(np.asarray(images[..., 0, 0]) >= 2)
+            # Names that are absent, -1 in the answers, are nobody's label.
+            right = np.argwhere(np.asarray(labels) == 1)[:, -1].reshape(2, -1)
+            np.testing.assert_array_equal(images[..., 0, 1], right + 10)
 
 
-def test_only_episodes_of_images_can_be_distorted():
-    for form, shape in (("stream", (SIDE, SIDE)), ("episodes", (SIDE,))):
-        spec = Spec(form, "classification", shape, 2)
-        task = Task(spec, few().sample, losses.cross_entropy, losses.class_scores)
-        with pytest.raises(ValueError, match=r"episodes of images \[H, W\]"):
-            augmented.with_distortions(task, told)
+@pytest.mark.parametrize(("form", "kind", "shape"), [
+    ("stream", "classification", (SIDE, SIDE)),
+    ("episodes", "regression", (SIDE, SIDE)),
+    ("episodes", "classification", (SIDE,)),
+])  # fmt: skip
+def test_only_classes_of_images_in_episodes_can_be_distorted(form, kind, shape):
+    spec = Spec(form, kind, shape, 2)
+    task = Task(spec, few().sample, losses.cross_entropy, losses.class_scores)
+    with pytest.raises(ValueError, match=r"episodes of images \[H, W\]"):
+        augmented.with_distortions(task, told)

@@ -25,7 +25,7 @@ def test_no_limits_change_nothing():
 
 
 def test_an_image_is_seen_through_its_matrix_as_scipy_does():
-    image, amounts = noise(SIDE, SIDE), jnp.array([0.5, -1.0, 0.25, 0.7])
+    image, amounts = noise(SIDE, SIDE), jnp.array([0.5, -1, 0.25, 0.7, 0, 0, 0, 0])
     shift = jnp.array([0.8, -1.3])
     matrix = np.asarray(distortion.matrix(ALL, amounts))
     angle = np.deg2rad(10)
@@ -69,12 +69,91 @@ def test_every_image_is_moved_on_its_own_and_no_farther_than_told():
     assert np.any(np.asarray(other) != found)
 
 
+def test_the_share_told_is_mirrored():
+    image = noise(SIDE, SIDE)
+    distort = distortion.make_distort(Limits(mirror=0.3))
+    found = np.asarray(distort(jax.random.key(1), jnp.stack([image] * 1000)))
+    plain, mirrored = (
+        np.isclose(found, each, atol=1e-6).all((1, 2))
+        for each in (image, image[:, ::-1])
+    )
+    assert np.all(plain ^ mirrored)
+    assert 0.25 < mirrored.mean() < 0.35
+
+
+def recast_by_hand(key, image, label, place, count, images, characters):
+    """The image by two passes of `move`, the character's and then its own."""
+    own, shared = jax.random.split(key)
+    drawn = jax.random.uniform(own, (count, distortion.AMOUNTS), minval=-1.0)[place]
+    key = jax.random.fold_in(shared, label)
+    alike = jax.random.uniform(key, (distortion.AMOUNTS,), minval=-1.0)
+    for limits, amounts in ((characters, alike), (images, drawn)):
+        matrix = distortion.matrix(limits, amounts)
+        image = distortion.move(image, matrix, limits.shift * amounts[4:6])
+    return image
+
+
+def test_a_character_is_changed_alike_and_then_each_of_its_images():
+    # A smooth image: two interpolations are then one, nearly.
+    side = 33
+    rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
+    image = np.exp(-((rows - 2) ** 2 + rows * columns / 3 + 2 * columns**2) / 60)
+    image = jnp.asarray(image, jnp.float32)
+    images = Limits(rotate=10.0, stretch=0.1, shift=2.0)
+    characters = Limits(rotate=40.0, shear=0.3, mirror=0.5)
+    recast = distortion.make_recast(images, characters)
+    labels, key = jnp.array([0, 1, 0, 2]), jax.random.key(2)
+    found = recast(key, jnp.stack([image] * 4), labels)
+    for place, label in enumerate(labels):
+        expected = recast_by_hand(key, image, label, place, 4, images, characters)
+        np.testing.assert_allclose(found[place], expected, atol=0.02)
+        assert np.abs(found[place] - image).max() > 0.1
+
+
+def test_without_changes_of_their_own_all_images_of_a_character_are_alike():
+    image, labels = noise(SIDE, SIDE), jnp.array([3, 0, 3, 3, 1])
+    recast = distortion.make_recast(Limits(), ALL._replace(mirror=0.5))
+    found = np.asarray(recast(jax.random.key(0), jnp.stack([image] * 5), labels))
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[0], found[3])
+    assert np.abs(found[0] - found[1]).max() > 0.1 < np.abs(found[0] - found[4]).max()
+    again = np.asarray(recast(jax.random.key(1), jnp.stack([image] * 5), labels))
+    assert np.abs(found[0] - again[0]).max() > 0.1
+
+
+def test_thickness_of_a_character_and_of_an_image_add_up():
+    image, labels = noise(SIDE, SIDE), jnp.array([0])
+    key = jax.random.key(3)
+    own, shared = jax.random.split(key)
+    common = jax.random.fold_in(shared, 0)
+    total = sum(
+        limit * jax.random.uniform(each, (distortion.AMOUNTS,), minval=-1.0)[6]
+        for limit, each in ((0.1, own), (0.3, common))
+    )
+    recast = distortion.make_recast(Limits(stroke=0.1), Limits(stroke=0.3))
+    expected = distortion.redraw(image, total)
+    np.testing.assert_allclose(recast(key, image[None], labels)[0], expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", Limits._fields)
 def test_every_limit_has_an_effect_and_none_is_below_zero(name):
     images = noise(2, SIDE, SIDE)
-    distort = distortion.make_distort(Limits(**{name: 0.5}))
+    limit = 1.0 if name == "mirror" else 0.5
+    distort = distortion.make_distort(Limits(**{name: limit}))
     found = np.asarray(distort(jax.random.key(0), images))
     assert np.all(abs(found - images).max((1, 2)) > 1e-3)
     assert found.min() >= 0 and found.max() <= 1
     with pytest.raises(ValueError, match="no limit may be below 0"):
         distortion.make_distort(Limits(**{name: -0.5}))
+
+
+def test_not_more_than_all_can_be_mirrored():
+    for make in (
+        distortion.make_distort,
+        lambda limits: distortion.make_recast(limits, Limits()),
+        lambda limits: distortion.make_recast(Limits(), limits),
+    ):
+        with pytest.raises(ValueError, match="at most 1"):
+            make(Limits(mirror=1.1))
+        with pytest.raises(ValueError, match="below 0"):
+            make(Limits(shift=-0.1))
