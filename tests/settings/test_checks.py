@@ -50,6 +50,7 @@ LIBRARY = {
         f"augment.{name}": [0, 0.0]
         for name in ("rotate", "stretch", "shear", "shift", "stroke")
     },
+    **{f"recast.{name}": [0, 0.0] for name in ("rotate", "stretch", "shear", "mirror")},
     "stream.trace": [0, 0.0],
     "stream.auxiliary": [0, 0.0],
     "adapt.lr": [0, 0.0],
