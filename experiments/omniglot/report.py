@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pathlib
-import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,10 @@ import numpy as np
 from experiments.common import plots, statistics, tables
 from experiments.common import results as results_lib
 from experiments.common.tables import Group, Result, Section
-from experiments.omniglot import levers
+from experiments.omniglot import compared, levers
+from experiments.omniglot.cells import ACCURACY, by_kind, order, setting
 from experiments.omniglot.published import NOTES, PUBLISHED, SETTINGS, Published
 
-PAIRED = ["accuracy % per seed", "mean"]
-ACCURACY = "accuracy"
 # Characters of a line of a picture's title.
 WIDEST = 90
 
@@ -33,30 +31,13 @@ def sections(results: list[Result]) -> list[Section]:
         found.append(Section("Few-shot classification", accuracies(plain)))
     found.append(Section("Few-shot classification as published", published()))
     for name, (title, told) in COMPARED.items():
+        # What tells of every setting by itself is given results as they are.
+        given = whole if told is compared.by_setting else studies
         if name in studies:
-            text = f"{_budget(studies[name])}\n\n{told(studies[name])}"
+            text = f"{_budget(studies[name])}\n\n{told(given[name])}"
             found.append(Section(title, text))
     if LEVERS in whole:
         found.append(Section(levers.TITLE, levers.text(whole[LEVERS])))
-    return found
-
-
-def by_kind(results: list[Result]) -> list[Result]:
-    """Results of one network for several settings, as one result for each of them."""
-    found = []
-    for each in results:
-        names = each["task"].get("mixture", "")
-        for ways, shots in re.findall(r"(\d+)way(\d+)shot", names):
-            task = {**each["task"], "ways": int(ways), "shots": int(shots)}
-            own = each["measures"][f"{ACCURACY} {ways}w{shots}s"]
-            found.append(
-                {
-                    **each, "task": task, "measures": {ACCURACY: own},
-                    "variant": f"{each['variant']}-{ways}w{shots}s",
-                }
-            )  # fmt: skip
-        if not names:
-            found.append(each)
     return found
 
 
@@ -70,17 +51,9 @@ def _budget(results: list[Result]) -> str:
     )
 
 
-def setting(result: Result) -> str:
-    """Data and task in one cell."""
-    task = result["task"]
-    kind = result["evaluation"].get("kind", "episodes")
-    lake = " Lake" if kind == "lake" else ""
-    return f"{task['data']} ({task['split']}) {task['ways']}w{task['shots']}s{lake}"
-
-
 def accuracies(results: list[Result]) -> str:
     """One row per setting and variant, with the mean over seeds."""
-    groups = sorted(tables.grouped(results), key=lambda group: _order(group.first))
+    groups = sorted(tables.grouped(results), key=lambda group: order(group.first))
     columns, remarks = tables.column_names(groups), tables.remarks(groups)
     rows = [
         [setting(group.first), *tables.cells(group, columns), remark or tables.NOTHING,
@@ -89,11 +62,6 @@ def accuracies(results: list[Result]) -> str:
     ]  # fmt: skip
     tail = ["accuracy %", "seeds", "steps", "minutes", "device"]
     return tables.table(["setting", *columns, "otherwise", *tail], rows)
-
-
-def _order(result: Result) -> tuple:
-    task = result["task"]
-    return (task["data"], task["ways"], task["shots"], tables.label(result["columns"]))
 
 
 def _numbers(group: Group) -> list[str]:
@@ -164,96 +132,14 @@ def _cell(group: Group | None) -> str:
     return f"{tables.over_seeds(group, ACCURACY)} ({tables.seeds(group)})"
 
 
-def sg_effect(results: list[Result]) -> str:
-    """What synthetic gradients do, against the same network without, seed by seed."""
-    groups = sorted(
-        tables.grouped(results), key=lambda group: tuple(group.columns.values())
-    )
-    columns = tables.column_names(groups)
-    rows = [
-        [*tables.cells(group, columns), *numbers]
-        for group, numbers in zip(
-            groups, _against(groups, _is_off, _without_sg), strict=True
-        )
-    ]
-    return tables.table([*columns, *PAIRED, "against off"], rows)
-
-
-def precision(results: list[Result]) -> str:
-    """The encoder's products in half precision against single, seed by seed."""
-    groups = sorted(tables.grouped(results), key=lambda group: _order(group.first))
-    paired = _against(groups, _is_single, _without_precision)
-    rows = [
-        [setting(group.first), _precision(group.first), *numbers]
-        for group, numbers in zip(groups, paired, strict=True)
-    ]
-    return tables.table(
-        ["setting", "precision", *PAIRED, "against float32"], sorted(rows)
-    )
-
-
-def _against(
-    groups: list[Group],
-    is_base: Callable[[Result], bool],
-    alike: Callable[[Result], str],
-) -> list[list[str]]:
-    """Of every group its accuracies, their mean, and the difference to its base: that
-    of the groups which are alike, paired by seed."""
-    bases = {alike(group.first): group for group in groups if is_base(group.first)}
-    measure = tables.mean_of(ACCURACY)
-
-    def numbers(group: Group) -> list[str]:
-        base = bases.get(alike(group.first))
-        found = group.by_seed(measure)
-        each = ", ".join(f"{100 * v:.2f}" for v in found.values() if v)
-        against = tables.NOTHING
-        if base is not None and base is not group:
-            gained = statistics.paired(found, base.by_seed(measure))
-            against = tables.percent(gained, sign="+")
-        return [each, tables.over_seeds(group, ACCURACY), against]
-
-    return [numbers(group) for group in groups]
-
-
-def _precision(result: Result) -> str:
-    return str(result["settings"]["model"]["precision"])
-
-
-def _is_single(result: Result) -> bool:
-    return _precision(result) == "float32"
-
-
-def _without_precision(result: Result) -> str:
-    """A digest of everything that is the same in both precisions."""
-    settings = dict(result["settings"])
-    settings["model"] = {**settings["model"], "precision": None}
-    return _digest(result, settings)
-
-
-def _is_off(result: Result) -> bool:
-    settings = result["settings"]
-    factor = settings["optim"]["controller_factor"]
-    return settings["sg"]["use"] == "off" and factor == 1
-
-
-def _without_sg(result: Result) -> str:
-    """A digest of everything that is the same with and without synthetic gradients."""
-    settings = dict(result["settings"])
-    settings["sg"] = None
-    settings["optim"] = {**settings["optim"], "controller_factor": None}
-    settings.pop("adapt", None)
-    return _digest(result, settings)
-
-
-def _digest(result: Result, settings: dict[str, Any]) -> str:
-    train = results_lib.budget(result["config"])
-    return results_lib.digest([settings, result["task"], result["evaluation"], train])
-
-
 # Studies whose rows are compared with each other, at a budget of their own.
 COMPARED = {
-    "sg_effect": ("The effect of synthetic gradients", sg_effect),
-    "precision": ("The encoder in half precision", precision),
+    "sg_effect": ("The effect of synthetic gradients", compared.sg_effect),
+    "sg_full": (
+        "The effect of synthetic gradients in four settings",
+        compared.by_setting,
+    ),
+    "precision": ("The encoder in half precision", compared.precision),
 }
 # Budgets far below a method's own, which say nothing of its strength.
 LEVERS = "levers"

@@ -147,6 +147,35 @@ def recast() -> Iterator[tuple[str, ...]]:
         yield ("--config=all", *_flags({**chosen, **budget, "seed": str(seed)}))
 
 
+# The network as it is without synthetic gradients, with, and with each control.
+EFFECT: tuple[dict[str, str], ...] = (
+    {"sg.use": "off"},
+    {"sg.use": "fast"},
+    *({"sg.use": "fast", "sg.control": each} for each in variants.CONTROLS),
+)
+
+
+def sg_full() -> Iterator[tuple[str, ...]]:
+    """What the fast path does to one network for the four settings at 1.44 million
+    images, where labels are written and where they come by it alone."""
+    chosen = {**FOUR, **DISTORTED, "optim.average": "0.999", "train.steps": "1500"}
+    for seed, label, effect in itertools.product(
+        ("0", "1", "2"), ("write", "none"), EFFECT
+    ):
+        told = {"model.label_input": label, **effect, "seed": seed}
+        yield ("--config=all", *_flags({**chosen, **told}))
+
+
+def lake() -> Iterator[tuple[str, ...]]:
+    """Lake's 20 runs, after training on the official background characters."""
+    chosen = {**DISTORTED, **RECAST, "optim.average": "0.999", "data.split": "official",
+              "eval.kind": "lake", "model.precision": "bfloat16"}  # fmt: skip
+    budget = {"train.steps": "3000", "train.episodes": "8"}
+    for seed, method in itertools.product(("0", "1", "2"), ("nmn", "prototype")):
+        told = {"method": method, "seed": seed}
+        yield ("--config=20way1shot", *_flags({**chosen, **budget, **told}))
+
+
 # Sixty-way episodes as published, and one network for the four settings.
 SIXTY = {
     "ways": "60", "practice": "('60way1shot',)", "model.precision": "bfloat16",
@@ -190,6 +219,8 @@ STUDIES = {
     "four": four,
     "recast": recast,
     "levers": levers,
+    "sg_full": sg_full,
+    "lake": lake,
     "sg_effect": sg_effect,
     "settings": settings,
     "precision": precision,

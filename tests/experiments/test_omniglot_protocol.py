@@ -19,7 +19,7 @@ import toy_method
 from experiments.common import training
 from experiments.common.bench import Bench
 from experiments.omniglot import __main__ as command
-from experiments.omniglot import protocol, records, report, sources
+from experiments.omniglot import cells, protocol, records, sources
 from nmn_jax.data import episodes as drawing
 from nmn_jax.data import lake
 from nmn_jax.data.types import Partition
@@ -308,7 +308,7 @@ def test_one_network_is_tested_in_every_setting_and_tabled_in_each(tmp_path):
     seen = dict(np.load(tmp_path / "run" / "evidence.npz"))
     for asked, said in zip(seen["support_labels"], seen["predictions"], strict=True):
         assert set(said) <= set(asked)
-    rows = report.by_kind([result])
+    rows = cells.by_kind([result])
     assert [(r["task"]["ways"], r["task"]["shots"]) for r in rows] == [
         (2, 1), (5, 2), (5, 1)
     ]  # fmt: skip
@@ -329,7 +329,7 @@ def test_what_is_practised_need_not_be_what_is_tested(tmp_path):
     assert result["train_images"] == 6 * 8 * (6 + 3) * 2 // 2
     assert list(result["measures"]) == ["accuracy", "accuracy 2w1s"]
     assert result["columns"]["trained on"] == "6w1s, 3w1s"
-    assert [row["task"]["ways"] for row in report.by_kind([result])] == [2]
+    assert [row["task"]["ways"] for row in cells.by_kind([result])] == [2]
     task = protocol.prepare(run, parallel.make_mesh()).task
     drawn = [
         jax.eval_shape(sample, jax.random.key(0), jnp.asarray(0), POOLS.train)

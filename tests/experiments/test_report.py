@@ -9,7 +9,7 @@ import pytest
 
 from experiments import report
 from experiments.common import plots, results, statistics, tables
-from experiments.omniglot import levers, published
+from experiments.omniglot import compared, levers, published
 from experiments.omniglot import report as omniglot
 
 SETTINGS = {
@@ -89,10 +89,44 @@ def test_the_effect_is_paired_by_seed_and_has_an_interval_of_its_own():
     # The pace of the loop is no other budget: they are still of one network.
     config = found[2]["config"]
     found[2]["config"] = {**config, "train": {**config["train"], "steps_per_call": 7}}
-    rows = {row[1] + row[2]: row for row in lines(omniglot.sg_effect(found))[2:]}
+    rows = {row[1] + row[2]: row for row in lines(compared.sg_effect(found))[2:]}
     assert rows["fast80.00, 70.00"][4] == "+50.00 ± 127.06"
     assert rows["off20.00, 30.00"][4] == "–"
     assert rows["off25.00"][4] == "+5.00"
+
+
+def test_the_effect_in_every_setting_is_paired_there():
+    def of(use, seed, few, many, label="write"):
+        measures = {
+            name: {"mean": mean, "half": 0.01, "n": 9, "unit": "fraction"}
+            for name, mean in (
+                ("accuracy", 0.1), ("accuracy 5w1s", few), ("accuracy 20w5s", many),
+            )
+        }  # fmt: skip
+        result = made(use=use, seed=seed, study="sg_full", measures=measures)
+        settings = {**result["settings"], "model": {"label_input": label}}
+        task = {**RESULT["task"], "mixture": "5way1shot, 20way5shot"}
+        columns = {**result["columns"], "label input": label}
+        told = {"settings": settings, "task": task, "columns": columns}
+        return {**result, **told, "variant": f"{use}{label}"}
+
+    found = [
+        of("off", 0, 0.9, 0.5), of("off", 1, 0.8, 0.5),
+        of("fast", 0, 0.91, 0.3), of("fast", 1, 0.81, 0.2),
+        of("fast", 0, 0.7, 0.6, "none"), of("off", 0, 0.2, 0.05, "none"),
+    ]  # fmt: skip
+    header, _, *rows = lines(compared.by_setting(found))
+    assert header[3:] == ["seeds", "5w1s", "20w5s"]
+    assert [row[1:] for row in rows] == [
+        ["fast", "none", "1 seed", "70.00 ± 1.00 (+50.00)", "60.00 ± 1.00 (+55.00)"],
+        ["fast", "write", "2 seeds", "86.00 ± 63.53 (+1.00 ± 0.00)",
+         "25.00 ± 63.53 (-25.00 ± 63.53)"],
+        ["off", "none", "1 seed", "20.00 ± 1.00", "5.00 ± 1.00"],
+        ["off", "write", "2 seeds", "85.00 ± 63.53", "50.00 ± 0.00"],
+    ]  # fmt: skip
+    title = "The effect of synthetic gradients in four settings"
+    text = {part.title: part.text for part in omniglot.sections(found)}[title]
+    assert compared.by_setting(found) in text
 
 
 def test_the_title_of_a_picture_is_as_wide_as_it():
@@ -144,7 +178,7 @@ def test_half_precision_is_paired_with_single_in_each_setting():
         of("bfloat16", 0, 0.7), of("float32", 0, 0.8), of("float32", 1, 0.6),
         of("bfloat16", 1, 0.74), of("bfloat16", 0, 0.3, 20), of("float32", 0, 0.5, 20),
     ]  # fmt: skip
-    rows = lines(omniglot.precision(found))[2:]
+    rows = lines(compared.precision(found))[2:]
     assert [row[:3] + row[4:] for row in rows] == [
         ["omniglot (paper) 20w1s", "bfloat16", "30.00", "-20.00"],
         ["omniglot (paper) 20w1s", "float32", "50.00", "–"],

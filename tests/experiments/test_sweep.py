@@ -82,6 +82,32 @@ def test_the_effect_of_synthetic_gradients_is_a_full_table():
     assert len(told) == 2 * len(variants.SYNTHETIC)
 
 
+def test_the_effect_at_full_budget_has_every_control_and_one_budget():
+    runs = [resolved(flags, "omniglot") for flags in STUDIES["sg_full"].queue()]
+    assert len({(run.train, run.practice, run.mixture) for run, _ in runs}) == 1
+    told = {(run.seed, s.model.label_input, s.sg.use, s.sg.control) for run, s in runs}
+    controls = ("zeroed", "oracle_step", "oracle_query", "shuffled")
+    assert told == {
+        (seed, label, *effect)
+        for seed in range(3)
+        for label in ("write", "none")
+        for effect in (
+            ("off", "none"), ("fast", "none"), *(("fast", each) for each in controls),
+        )
+    }  # fmt: skip
+
+
+def test_lakes_runs_are_answered_by_three_seeds_of_two_methods():
+    runs = [resolved(flags, "omniglot") for flags in STUDIES["lake"].queue()]
+    assert {(run.method, run.seed) for run, _ in runs} == {
+        (method, seed) for method in ("nmn", "prototype") for seed in range(3)
+    }
+    assert {(run.eval.kind, run.data.split) for run, _ in runs} == {
+        ("lake", "official")
+    }
+    assert len({run.train for run, _ in runs}) == 1
+
+
 def test_the_rare_study_has_five_seeds_of_everything_that_was_asked_for():
     runs = [resolved(flags, "rare_classes") for flags in STUDIES["rare"].queue()]
     resting = [(run, settings) for run, settings in runs if run.optim["lr"]]
