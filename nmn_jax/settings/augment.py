@@ -17,6 +17,7 @@ class AugmentSettings(Checked):
     shear: pixels to the side a pixel downwards
     shift: pixels
     stroke: share of the way to the darkest or lightest pixel beside
+    bend: pixels, of the longest wave
     """
 
     where = "augment"
@@ -25,6 +26,7 @@ class AugmentSettings(Checked):
     shear: float = checked(0.0, real(0, 1))
     shift: float = checked(0.0, real(0, 100))
     stroke: float = checked(0.0, share)
+    bend: float = checked(0.0, real(0, 100))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,7 @@ class RecastSettings(Checked):
     stretch: logarithm of a factor, of height and of width
     shear: pixels to the side a pixel downwards
     mirror: share of characters whose left and right change places
+    bend: pixels, of the longest wave
     """
 
     where = "recast"
@@ -43,12 +46,13 @@ class RecastSettings(Checked):
     stretch: float = checked(0.0, real(0, 1))
     shear: float = checked(0.0, real(0, 1))
     mirror: float = checked(0.0, share)
+    bend: float = checked(0.0, real(0, 100))
 
 
 def make_distort(settings: AugmentSettings, share: float) -> distortion.Distort:
     """Distortions within a share of these limits."""
-    limits = (share * value for value in dataclasses.astuple(settings))
-    return distortion.make_distort(distortion.Limits(*limits))
+    limits = {k: share * value for k, value in dataclasses.asdict(settings).items()}
+    return distortion.make_distort(distortion.Limits(**limits))
 
 
 def make_recast(

@@ -1,5 +1,5 @@
-"""Random distortions of images: a turn, a stretch, a slant, a shift, a mirror, and a
-thicker or thinner line.
+"""Random distortions of images: a turn, a stretch, a slant, a shift, a mirror, a smooth
+bend, and a thicker or thinner line.
 
 They are drawn and applied on the device, small ones for each image on its own, large
 ones for all drawings of a character alike, which makes it another character. What they
@@ -21,7 +21,9 @@ from jaxtyping import Array, Float, Int, Key
 Distort = Callable[[jax.Array, jax.Array], jax.Array]
 # `(key, images [I, H, W], labels [I]) -> images` of one episode.
 Recast = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-AMOUNTS = 8
+# Waves of a bend along either axis.
+WAVES = 3
+AMOUNTS = 8 + 2 * WAVES**2
 
 
 class Limits(NamedTuple):
@@ -34,6 +36,8 @@ class Limits(NamedTuple):
     stroke: how far a line goes towards the darkest (or the lightest) of the 3 x 3
       pixels around each of its own
     mirror: share of images whose left and right change places; no amount, but a chance
+    bend: pixels that the longest of nine waves moves what it moves most, shorter ones
+      less (Amit, Grenander and Piccioni, 1991); the border stays where it is
     """
 
     rotate: float = 0.0
@@ -42,14 +46,17 @@ class Limits(NamedTuple):
     shift: float = 0.0
     stroke: float = 0.0
     mirror: float = 0.0
+    bend: float = 0.0
 
 
 class View(NamedTuple):
-    """How an image is seen: places of the new one are `matrix @ place + shift` in the
-    old one, from its middle, and `stroke` is `redraw`'s amount."""
+    """How an image is seen: a place of the new one, from its middle, is `matrix @ place
+    + shift + bend` in the old one, where `waves` are those of the bend at the place;
+    `stroke` is `redraw`'s amount."""
 
     matrix: Float[Array, "2 2"]
     shift: Float[Array, " 2"]
+    waves: Float[Array, "2 waves waves"]
     stroke: Float[Array, ""]
 
 
@@ -98,9 +105,7 @@ def make_recast(images: Limits, characters: Limits) -> Recast:
         def one(picture: jax.Array, amounts: jax.Array, label: jax.Array) -> jax.Array:
             drawn = jax.random.fold_in(shared, label)
             common = jax.random.uniform(drawn, (AMOUNTS,), minval=-1.0)
-            return show(
-                picture, beyond(view(characters, common), view(images, amounts))
-            )
+            return show(picture, view(images, amounts), view(characters, common))
 
         return jax.vmap(one)(pictures, amounts, labels)
 
@@ -110,21 +115,34 @@ def make_recast(images: Limits, characters: Limits) -> Recast:
 def view(limits: Limits, amounts: Float[Array, " amounts"]) -> View:
     """The distortion of these amounts, each from -1 to 1."""
     shift, stroke = limits.shift * amounts[4:6], limits.stroke * amounts[6]
-    return View(matrix(limits, amounts), shift, stroke)
+    number = jnp.arange(1, WAVES + 1)
+    share = 2 / (number[:, None] ** 2 + number[None] ** 2)
+    waves = limits.bend * share[None] * amounts[8:].reshape(2, WAVES, WAVES)
+    return View(matrix(limits, amounts), shift, waves, stroke)
 
 
-def beyond(far: View, near: View) -> View:
-    """What is seen through `near` of an image that `far` has changed."""
-    return View(
-        far.matrix @ near.matrix,
-        far.matrix @ near.shift + far.shift,
-        far.stroke + near.stroke,
-    )
+def show(image: jax.Array, *views: View) -> jax.Array:
+    """The image, distorted: seen through the first view of what the next have made."""
+    middle = jnp.array([(side - 1) / 2 for side in image.shape])[:, None, None]
+    places = jnp.indices(image.shape, image.dtype) - middle
+    for each in views:
+        places = through(each, places, image.shape)
+    moved = ndimage.map_coordinates(image, list(places + middle), order=1)
+    return redraw(moved, sum(each.stroke for each in views))
 
 
-def show(image: jax.Array, view: View) -> jax.Array:
-    """The image, distorted."""
-    return redraw(move(image, view.matrix, view.shift), view.stroke)
+def through(
+    view: View, places: Float[Array, "2 height width"], sides: tuple[int, int]
+) -> Float[Array, "2 height width"]:
+    """Where these places, from the middle, lie in the old image of these sides."""
+    number = jnp.arange(1, WAVES + 1)[:, None, None]
+    along = [
+        jnp.sin(jnp.pi * number * (place[None] / side + 0.5))
+        for place, side in zip(places, sides, strict=True)
+    ]
+    bend = jnp.einsum("aij,ihw,jhw->ahw", view.waves, *along)
+    straight = jnp.einsum("ab,bhw->ahw", view.matrix, places)
+    return straight + view.shift[:, None, None] + bend
 
 
 def matrix(limits: Limits, amounts: jax.Array) -> jax.Array:
@@ -136,22 +154,6 @@ def matrix(limits: Limits, amounts: jax.Array) -> jax.Array:
     slant = jnp.array([[1.0, 0.0], [limits.shear * amounts[3], 1.0]])
     side = jnp.where((1 + amounts[7]) / 2 < limits.mirror, -1.0, 1.0)
     return turn @ slant @ jnp.array([[rows, 0.0], [0.0, side * columns]])
-
-
-def move(image: jax.Array, matrix: jax.Array, shift: jax.Array) -> jax.Array:
-    """The image as seen through the matrix, between pixels interpolated."""
-    middle = [(side - 1) / 2 for side in image.shape]
-    rows, columns = (
-        axis - half
-        for axis, half in zip(
-            jnp.indices(image.shape, image.dtype), middle, strict=True
-        )
-    )
-    seen = [
-        matrix[axis, 0] * rows + matrix[axis, 1] * columns + middle[axis] + shift[axis]
-        for axis in (0, 1)
-    ]
-    return ndimage.map_coordinates(image, seen, order=1)
 
 
 def redraw(image: jax.Array, amount: jax.Array) -> jax.Array:

@@ -48,9 +48,12 @@ LIBRARY = {
     "optim.average": [0, 0.0],
     **{
         f"augment.{name}": [0, 0.0]
-        for name in ("rotate", "stretch", "shear", "shift", "stroke")
+        for name in ("rotate", "stretch", "shear", "shift", "stroke", "bend")
     },
-    **{f"recast.{name}": [0, 0.0] for name in ("rotate", "stretch", "shear", "mirror")},
+    **{
+        f"recast.{name}": [0, 0.0]
+        for name in ("rotate", "stretch", "shear", "mirror", "bend")
+    },
     "stream.trace": [0, 0.0],
     "stream.auxiliary": [0, 0.0],
     "adapt.lr": [0, 0.0],

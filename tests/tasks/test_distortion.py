@@ -25,20 +25,47 @@ def test_no_limits_change_nothing():
 
 
 def test_an_image_is_seen_through_its_matrix_as_scipy_does():
-    image, amounts = noise(SIDE, SIDE), jnp.array([0.5, -1, 0.25, 0.7, 0, 0, 0, 0])
-    shift = jnp.array([0.8, -1.3])
-    matrix = np.asarray(distortion.matrix(ALL, amounts))
+    image = noise(SIDE, SIDE)
+    amounts = jnp.zeros(distortion.AMOUNTS)
+    amounts = amounts.at[:6].set(jnp.array([0.5, -1, 0.25, 0.7, 0.8, -0.9]))
+    view = distortion.view(ALL, amounts)
     angle = np.deg2rad(10)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     slant = np.array([[1, 0], [0.21, 1]])
-    by_hand = turn @ slant @ np.diag(np.exp([-0.2, 0.05]))
-    np.testing.assert_allclose(matrix, by_hand, rtol=1e-6)
-    middle = np.full(2, (SIDE - 1) / 2)
-    found = distortion.move(image, jnp.asarray(matrix), shift)
+    matrix = turn @ slant @ np.diag(np.exp([-0.2, 0.05]))
+    np.testing.assert_allclose(view.matrix, matrix, rtol=1e-6)
+    found = distortion.show(image, view)
+    middle, shift = np.full(2, (SIDE - 1) / 2 + 3), np.array([1.2, -1.35])
     expected = ndimage.affine_transform(
-        np.pad(image, 3), matrix, middle + 3 - matrix @ (middle + 3) + shift, order=1
+        np.pad(image, 3), matrix, middle - matrix @ middle + shift, order=1
     )[3:-3, 3:-3]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_bend_moves_places_by_waves_that_end_at_the_border():
+    rows, columns, limits = 10, 8, Limits(bend=3.0)
+    amounts = jax.random.uniform(jax.random.key(6), (distortion.AMOUNTS,), minval=-1.0)
+    view = distortion.view(limits, amounts)
+    down = np.array([-5.0, -4.5, 0.0, 2.3, 5.0])
+    across = np.array([-4.0, 1.0, 3.5, 4.0])
+    places = jnp.asarray(np.stack(np.meshgrid(down, across, indexing="ij")))
+    found = distortion.through(view, places, (rows, columns))
+    drawn = np.asarray(amounts[8:]).reshape(2, 3, 3)
+    for at, (y, x) in np.ndenumerate(
+        np.rec.fromarrays(np.meshgrid(down, across, indexing="ij"))
+    ):
+        moved = [
+            sum(
+                3.0 * drawn[axis, i - 1, j - 1] * 2 / (i**2 + j**2)
+                * np.sin(np.pi * i * (y / rows + 0.5))
+                * np.sin(np.pi * j * (x / columns + 0.5))
+                for i in (1, 2, 3) for j in (1, 2, 3)
+            )
+            for axis in (0, 1)
+        ]  # fmt: skip
+        np.testing.assert_allclose(found[:, *at], np.array([y, x]) + moved, atol=1e-5)
+        if abs(y) == rows / 2 or abs(x) == columns / 2:
+            np.testing.assert_allclose(moved, 0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("amount", "filtered"), [
@@ -81,33 +108,28 @@ def test_the_share_told_is_mirrored():
     assert 0.25 < mirrored.mean() < 0.35
 
 
-def recast_by_hand(key, image, label, place, count, images, characters):
-    """The image by two passes of `move`, the character's and then its own."""
-    own, shared = jax.random.split(key)
-    drawn = jax.random.uniform(own, (count, distortion.AMOUNTS), minval=-1.0)[place]
-    key = jax.random.fold_in(shared, label)
-    alike = jax.random.uniform(key, (distortion.AMOUNTS,), minval=-1.0)
-    for limits, amounts in ((characters, alike), (images, drawn)):
-        matrix = distortion.matrix(limits, amounts)
-        image = distortion.move(image, matrix, limits.shift * amounts[4:6])
-    return image
-
-
 def test_a_character_is_changed_alike_and_then_each_of_its_images():
     # A smooth image: two interpolations are then one, nearly.
-    side = 33
+    side, key = 33, jax.random.key(2)
     rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
     image = np.exp(-((rows - 2) ** 2 + rows * columns / 3 + 2 * columns**2) / 60)
     image = jnp.asarray(image, jnp.float32)
-    images = Limits(rotate=10.0, stretch=0.1, shift=2.0)
-    characters = Limits(rotate=40.0, shear=0.3, mirror=0.5)
+    images = Limits(rotate=10.0, stretch=0.1, shift=2.0, bend=2.0)
+    characters = Limits(rotate=40.0, shear=0.3, mirror=0.5, bend=4.0)
     recast = distortion.make_recast(images, characters)
-    labels, key = jnp.array([0, 1, 0, 2]), jax.random.key(2)
+    labels = jnp.array([0, 1, 0, 2])
     found = recast(key, jnp.stack([image] * 4), labels)
+    own, shared = jax.random.split(key)
+    drawn = jax.random.uniform(own, (4, distortion.AMOUNTS), minval=-1.0)
     for place, label in enumerate(labels):
-        expected = recast_by_hand(key, image, label, place, 4, images, characters)
+        alike = jax.random.uniform(
+            jax.random.fold_in(shared, label), (distortion.AMOUNTS,), minval=-1.0
+        )
+        character = distortion.show(image, distortion.view(characters, alike))
+        expected = distortion.show(character, distortion.view(images, drawn[place]))
         np.testing.assert_allclose(found[place], expected, atol=0.02)
-        assert np.abs(found[place] - image).max() > 0.1
+        assert np.abs(found[place] - character).max() > 0.05
+        assert np.abs(character - image).max() > 0.05
 
 
 def test_without_changes_of_their_own_all_images_of_a_character_are_alike():
