@@ -123,12 +123,13 @@ def view(limits: Limits, amounts: Float[Array, " amounts"]) -> View:
 
 def show(image: jax.Array, *views: View) -> jax.Array:
     """The image, distorted: seen through the first view of what the next have made."""
-    middle = jnp.array([(side - 1) / 2 for side in image.shape])[:, None, None]
+    rows, columns = image.shape
+    middle = jnp.array([(rows - 1) / 2, (columns - 1) / 2])[:, None, None]
     places = jnp.indices(image.shape, image.dtype) - middle
     for each in views:
-        places = through(each, places, image.shape)
+        places = through(each, places, (rows, columns))
     moved = ndimage.map_coordinates(image, list(places + middle), order=1)
-    return redraw(moved, sum(each.stroke for each in views))
+    return redraw(moved, jnp.sum(jnp.stack([each.stroke for each in views])))
 
 
 def through(
