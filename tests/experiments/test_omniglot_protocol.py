@@ -362,3 +362,40 @@ def test_training_images_alone_are_distorted(monkeypatch):
         ]
         jax.tree.map(np.testing.assert_array_equal, *asked)
     assert bench.method.columns == {**plain.method.columns, "images": "distorted"}
+
+
+def test_characters_are_recast_as_one_in_training_alone(monkeypatch):
+    images = jnp.asarray(noise())
+    plain, bench = (
+        bench_of(monkeypatch, **changes)
+        for changes in ({}, {"recast": {"mirror": 0.5}})
+    )
+    before, after = (
+        each.task.sample(jax.random.key(0), jnp.asarray(0), images)
+        for each in (plain, bench)
+    )
+    pairs = (
+        (before.context.inputs, after.context.inputs),
+        (before.queries, after.queries),
+    )
+    same, mirrored = (
+        np.concatenate(
+            [np.isclose(turn(old), new, atol=1e-5).all((2, 3)) for old, new in pairs], 1
+        )
+        for turn in (lambda old: old, lambda old: old[..., ::-1])
+    )
+    assert np.all(same ^ mirrored)
+    labels = np.concatenate(
+        [before.context.targets.argmax(-1), before.answers.argmax(-1)], axis=1
+    )
+    for number in range(before.answers.shape[-1]):
+        of_one = [m[own == number] for m, own in zip(mirrored, labels, strict=True)]
+        assert all(len(set(each.tolist())) == 1 for each in of_one)
+        assert len({bool(each[0]) for each in of_one}) == 2
+    for part in (RUN.validate, RUN.eval):
+        asked = [
+            protocol.episodes_exam(each, images, part).draw(np.arange(8))
+            for each in (plain, bench)
+        ]
+        jax.tree.map(np.testing.assert_array_equal, *asked)
+    assert bench.method.columns == {**plain.method.columns, "characters": "recast"}
