@@ -57,6 +57,16 @@ class Study(NamedTuple):
                 )
         return [flags for flags in queue if not only or set(only) & values(flags)]
 
+    def name_of(self, flags: Flags) -> str:
+        """A file name for a run: `name_of`, and what of its budget tells it from runs
+        that would have the same."""
+        name = name_of(flags)
+        alike = [each for each in self.queue() if name_of(each) == name]
+        own = [flag for flag in flags if not all(flag in each for each in alike)]
+        told = (flag.removeprefix("--").partition("=") for flag in own)
+        budget = (f"{key.split('.')[-1]}-{value}" for key, _, value in told)
+        return "-".join([name, *budget])
+
 
 def values(flags: Flags) -> set[str]:
     """The values of all flags."""
@@ -73,9 +83,9 @@ def studies() -> dict[str, Study]:
 
 
 def name_of(flags: Flags) -> str:
-    """A file name for a run: its variant, and its flags as `name-value`.
+    """The variant of a run, and its flags as `name-value`.
 
-    Budgets are the same for a whole study and are left out.
+    Budgets are the same for most of a study and are left out.
     """
     parts = []
     for flag in flags:
@@ -91,14 +101,14 @@ def name_of(flags: Flags) -> str:
 
 def place(study: Study, flags: Flags, results: pathlib.Path) -> pathlib.Path:
     """Where the result of a run is copied to."""
-    return results / study.experiment / study.name / f"{name_of(flags)}.json"
+    return results / study.experiment / study.name / f"{study.name_of(flags)}.json"
 
 
 def command_of(study: Study, flags: Flags, results: pathlib.Path) -> list[str]:
     """The command line of a run, after the interpreter."""
     return [
         "-m", f"experiments.{study.experiment}", *flags,
-        f"--workdir=runs/{study.name}/{name_of(flags)}", f"--results={results}",
+        f"--workdir=runs/{study.name}/{study.name_of(flags)}", f"--results={results}",
     ]  # fmt: skip
 
 
@@ -116,7 +126,7 @@ def run_one(
     whole = [sys.executable, *command]
     if core >= 0:
         whole = ["taskset", "-c", str(core), *whole]
-    log = ROOT / "runs" / study.name / f"{name_of(flags)}.log"
+    log = ROOT / "runs" / study.name / f"{study.name_of(flags)}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     left = None if math.isinf(until) else until - time.monotonic()
     with log.open("a") as out:
@@ -194,7 +204,7 @@ def _told(study: Study, asked: int, statuses: dict[Flags, int]) -> int:
     """Says what became of the runs; the exit status."""
     failed = [flags for flags, each in statuses.items() if each not in (0, EXIT_CODE)]
     for flags in failed:
-        print(f"failed: runs/{study.name}/{name_of(flags)}.log", file=sys.stderr)
+        print(f"failed: runs/{study.name}/{study.name_of(flags)}.log", file=sys.stderr)
     left = sum(each == EXIT_CODE for each in statuses.values())
     later = f", {left} are left for the same command" if left else ""
     print(f"{asked - len(failed) - left} of {asked} runs done{later}", flush=True)

@@ -108,27 +108,33 @@ BENT = {"augment.bend": "1.5", "recast.bend": "3.0"}
 # What may make it better, one at a time.
 LEVERS: tuple[dict[str, str], ...] = (
     {},
+    {"train.episodes": "2"},
+    {"optim.lr": "2e-3"},
+    {"optim.average": "0.99"},
     DISTORTED,
     {**DISTORTED, **RECAST},
     {**DISTORTED, **RECAST, **BENT},
-    {"optim.average": "0.99"},
     {"model.presentations": "1"},
     {"sg.use": "off"},
     {"ways": "60", "practice": "('60way1shot','20way5shot')", "train.episodes": "4",
      "train.steps": "375"},
     {"practice": "()", "train.steps": "500"},
     {"model.width": "256", "model.key_width": "128"},
-    {"optim.lr": "2e-3"},
+    {"train.episodes": "4"},
+    {"train.episodes": "2", "optim.lr": "5e-4"},
+    {"train.episodes": "2", "optim.average": "0.99"},
 )  # fmt: skip
+SHOWN = 2_500  # episodes of twenty ways: 300,000 images
 
 
 def levers() -> Iterator[tuple[str, ...]]:
     """What may raise the accuracy of one network, each shown 300,000 images in all;
     judged by validation characters."""
-    budget = {"train.steps": "312", "train.validate_every": "156",
-              "eval.episodes": "100"}  # fmt: skip
     for lever in LEVERS:
-        yield ("--config=all", *_flags({**FOUR, **budget, **lever}))
+        told = {**FOUR, "eval.episodes": "100", **lever}
+        steps = int(told.get("train.steps", SHOWN // int(told["train.episodes"])))
+        budget = {"train.steps": str(steps), "train.validate_every": str(steps // 2)}
+        yield ("--config=all", *_flags({**told, **budget}))
 
 
 def four() -> Iterator[tuple[str, ...]]:

@@ -51,7 +51,7 @@ def resolved(flags, experiment):
 def test_every_run_has_its_own_name_and_a_config_that_resolves(name):
     study = STUDIES[name]
     queue = study.queue()
-    assert len({sweep.name_of(flags) for flags in queue}) == len(queue)
+    assert len({study.name_of(flags) for flags in queue}) == len(queue)
     for flags in queue:
         run, _ = resolved(flags, study.experiment)
         assert run.study == name
@@ -60,6 +60,21 @@ def test_every_run_has_its_own_name_and_a_config_that_resolves(name):
 def test_a_name_has_no_quotes_and_brackets_of_a_tuple():
     flags = ("--config=all", "--config.practice=('5way1shot', '20way1shot')")
     assert sweep.name_of(flags) == "all-practice-5way1shot,20way1shot"
+
+
+def test_a_name_tells_budgets_only_where_it_would_tell_nothing_else():
+    def runs():
+        for seed in ("0", "1"):
+            for steps in ("5", "7"):
+                yield ("--config=all", f"--config.train.steps={steps}",
+                       f"--config.seed={seed}", "--config.train.queries=2")  # fmt: skip
+        yield ("--config=all", "--config.train.steps=9", "--config.seed=2")
+
+    study = sweep.Study("some", "omniglot", runs)
+    assert [study.name_of(flags) for flags in study.queue()] == [
+        "all-seed-0-steps-5", "all-seed-0-steps-7", "all-seed-1-steps-5",
+        "all-seed-1-steps-7", "all-seed-2",
+    ]  # fmt: skip
 
 
 def test_levers_are_compared_at_equal_images_one_at_a_time():
