@@ -9,7 +9,7 @@ from experiments.common import identity, tables
 from experiments.common.tables import Result
 
 # What follows from another batch where the images in all are the same.
-FOLLOWS = ("seed", "train.steps", "train.episodes")
+FOLLOWS = ("seed", "train.steps", "train.validate_every")
 TITLE = "Levers to accuracy"
 
 

@@ -123,7 +123,7 @@ def summary(results: list[Result]) -> str:
 def _in_summary(result: Result) -> bool:
     kind = result["evaluation"].get("kind", "episodes")
     real = result["task"]["data"] == "omniglot"
-    return real and kind == "episodes" and result["study"] not in SMALL_BUDGETS
+    return real and kind == "episodes" and result["study"] not in NO_SUMMARY
 
 
 def _cell(group: Group | None) -> str:
@@ -141,9 +141,10 @@ COMPARED = {
     ),
     "precision": ("The encoder in half precision", compared.precision),
 }
-# Budgets far below a method's own, which say nothing of its strength.
 LEVERS = "levers"
-SMALL_BUDGETS = (*COMPARED, LEVERS, "rivals", "one_network")
+# Budgets far below a method's own say nothing of its strength; and `recast` is a change
+# that did not pay.
+NO_SUMMARY = (*COMPARED, LEVERS, "rivals", "one_network", "recast")
 
 
 def draw_run(workdir: pathlib.Path, result: Result, folder: pathlib.Path) -> None:

@@ -96,7 +96,8 @@ def test_the_title_of_a_picture_is_as_wide_as_it():
 def test_levers_are_judged_by_validation_and_named_by_what_they_change():
     def of(score, **changes):
         config = {"ways": 20, "practice": ["20way1shot"], "optim": {"lr": None}}
-        config |= {"train": {"steps": 1, "queries": 3}, **changes}
+        train = {"steps": 1, "queries": 3, "episodes": 8, "validate_every": 1}
+        config |= {"train": {**train, **changes.pop("train", {})}, **changes}
         return made(
             study="levers", config=config, extra={"validation_accuracy": score},
             train_images=300_100,
@@ -104,12 +105,14 @@ def test_levers_are_judged_by_validation_and_named_by_what_they_change():
 
     found = [
         of(0.9), of(0.925, optim={"lr": 2e-3}),
-        of(0.85, practice=[], train={"steps": 7, "queries": 3}),
+        of(0.85, practice=[], train={"steps": 7}),
+        of(0.92, train={"steps": 4, "episodes": 2, "validate_every": 2}),
         of(0.91, ways=60, practice=["60way1shot", "20way5shot"]),
     ]  # fmt: skip
     rows = lines(levers.table(found))[2:]
     assert [row[:3] for row in rows] == [
         ["optim.lr 0.002", "92.50", "+2.50"],
+        ["train.episodes 2", "92.00", "+2.00"],
         ["ways 60, practice 60way1shot and 20way5shot", "91.00", "+1.00"],
         ["none", "90.00", "–"],
         ["practice as tested", "85.00", "-5.00"],
@@ -160,7 +163,7 @@ def test_the_readme_has_one_small_table_beside_what_was_published():
     ]  # fmt: skip
     assert told[3][0].startswith("*NMN with synthetic gradients")
     assert not any(row[0].startswith("*MANN") for row in told)
-    for study in ("sg_effect", "rivals"):
+    for study in ("sg_effect", "rivals", "recast"):
         assert omniglot.summary([made(study=study)]) == ""
 
 
