@@ -113,6 +113,15 @@ def test_what_is_practised_need_not_be_what_is_tested(tmp_path):
     assert other["variant"] != result["variant"]
 
 
+def assert_asked_alike(plain, bench, images):
+    for part in (RUN.validate, RUN.eval):
+        asked = [
+            protocol.episodes_exam(each, images, part).draw(np.arange(8))
+            for each in (plain, bench)
+        ]
+        jax.tree.map(np.testing.assert_array_equal, *asked)
+
+
 def test_training_images_alone_are_distorted(monkeypatch):
     images = jnp.asarray(noise())
     plain, bench = (
@@ -126,12 +135,7 @@ def test_training_images_alone_are_distorted(monkeypatch):
     np.testing.assert_array_equal(drawn[0].answers, drawn[1].answers)
     for old, new in zip(*(each.queries[0] for each in drawn), strict=True):
         assert np.abs(old - new).max() > 0.1
-    for part in (RUN.validate, RUN.eval):
-        asked = [
-            protocol.episodes_exam(each, images, part).draw(np.arange(8))
-            for each in (plain, bench)
-        ]
-        jax.tree.map(np.testing.assert_array_equal, *asked)
+    assert_asked_alike(plain, bench, images)
     assert bench.method.columns == {**plain.method.columns, "images": "distorted"}
 
 
@@ -163,10 +167,5 @@ def test_characters_are_recast_as_one_in_training_alone(monkeypatch):
         of_one = [m[own == number] for m, own in zip(mirrored, labels, strict=True)]
         assert all(len(set(each.tolist())) == 1 for each in of_one)
         assert len({bool(each[0]) for each in of_one}) == 2
-    for part in (RUN.validate, RUN.eval):
-        asked = [
-            protocol.episodes_exam(each, images, part).draw(np.arange(8))
-            for each in (plain, bench)
-        ]
-        jax.tree.map(np.testing.assert_array_equal, *asked)
+    assert_asked_alike(plain, bench, images)
     assert bench.method.columns == {**plain.method.columns, "characters": "recast"}
