@@ -161,6 +161,18 @@ def recast() -> Iterator[tuple[str, ...]]:
         yield ("--config=all", *_flags(told))
 
 
+def small_batches() -> Iterator[tuple[str, ...]]:
+    """As `four` by steps of two episodes, as many images in all; and with more ways."""
+    chosen = {**FOUR, **DISTORTED, "optim.average": "0.999", "train.episodes": "2",
+              "train.checkpoint_every": "400"}  # fmt: skip
+    ways = (
+        {"train.steps": "24000", "train.validate_every": "4000"},
+        {**MORE_WAYS, "train.steps": "14400", "train.validate_every": "2400"},
+    )
+    for seed, more in itertools.product(("0", "1"), ways):
+        yield ("--config=all", *_flags({**chosen, **more, "seed": seed}))
+
+
 # The network as it is without synthetic gradients, with, and with each control.
 EFFECT: tuple[dict[str, str], ...] = (
     {"sg.use": "off"},
@@ -233,6 +245,7 @@ STUDIES = {
     "omniglot": omniglot,
     "four": four,
     "recast": recast,
+    "small_batches": small_batches,
     "levers": levers,
     "sg_full": sg_full,
     "lake": lake,

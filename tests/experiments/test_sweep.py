@@ -97,6 +97,23 @@ def test_the_effect_of_synthetic_gradients_is_a_full_table():
     assert len(told) == 2 * len(variants.SYNTHETIC)
 
 
+def test_small_batches_are_shown_as_many_images_as_four():
+    four, *others = [
+        resolved(flags, "omniglot")
+        for name in ("four", "small_batches")
+        for flags in STUDIES[name].queue()
+        if "--config.seed=0" in flags
+    ]
+    shown = [
+        run.train.steps * command.images_per_step(run) for run, _ in (four, *others)
+    ]
+    np.testing.assert_allclose(shown, 5_760_000)
+    assert [run.ways for run, _ in others] == [20, 60]
+    for run, _ in others:
+        for part in ("augment", "mixture", "validate", "eval"):
+            assert getattr(run, part) == getattr(four[0], part), part
+
+
 def test_the_effect_at_full_budget_has_every_control_and_one_budget():
     runs = [resolved(flags, "omniglot") for flags in STUDIES["sg_full"].queue()]
     assert len({(run.train, run.practice, run.mixture) for run, _ in runs}) == 1
