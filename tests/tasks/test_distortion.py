@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
+from tiny import jit
 
 from nmn_jax.tasks import distortion
 from nmn_jax.tasks.distortion import Limits
 
 SIDE = 9
+show = jit(distortion.show)
 ALL = Limits(rotate=20.0, stretch=0.2, shear=0.3, shift=1.5, stroke=0.4)
 
 
@@ -20,7 +22,7 @@ def noise(*shape):
 
 def test_no_limits_change_nothing():
     images = noise(3, 2, SIDE, SIDE)
-    distort = distortion.make_distort(Limits())
+    distort = jit(distortion.make_distort(Limits()))
     np.testing.assert_array_equal(distort(jax.random.key(0), images), images)
 
 
@@ -34,7 +36,7 @@ def test_an_image_is_seen_through_its_matrix_as_scipy_does():
     slant = np.array([[1, 0], [0.21, 1]])
     matrix = turn @ slant @ np.diag(np.exp([-0.2, 0.05]))
     np.testing.assert_allclose(view.matrix, matrix, rtol=1e-6)
-    found = distortion.show(image, view)
+    found = show(image, view)
     middle, shift = np.full(2, (SIDE - 1) / 2 + 3), np.array([1.2, -1.35])
     expected = ndimage.affine_transform(
         np.pad(image, 3), matrix, middle - matrix @ middle + shift, order=1
@@ -80,7 +82,7 @@ def test_a_line_goes_part_of_the_way_to_its_neighbours(amount, filtered):
 
 def test_every_image_is_moved_on_its_own_and_no_farther_than_told():
     image = jnp.zeros((SIDE, SIDE)).at[4, 4].set(1)
-    distort = jax.jit(distortion.make_distort(Limits(shift=1.5)))
+    distort = jit(distortion.make_distort(Limits(shift=1.5)))
     found = np.asarray(distort(jax.random.key(1), jnp.stack([image] * 400)))
     places = np.stack(np.mgrid[:SIDE, :SIDE], -1).reshape(-1, 2)
     moved = found.reshape(400, -1) @ places - 4
@@ -98,7 +100,7 @@ def test_every_image_is_moved_on_its_own_and_no_farther_than_told():
 
 def test_the_share_told_is_mirrored():
     image = noise(SIDE, SIDE)
-    distort = distortion.make_distort(Limits(mirror=0.3))
+    distort = jit(distortion.make_distort(Limits(mirror=0.3)))
     found = np.asarray(distort(jax.random.key(1), jnp.stack([image] * 1000)))
     plain, mirrored = (
         np.isclose(found, each, atol=1e-6).all((1, 2))
@@ -116,7 +118,7 @@ def test_a_character_is_changed_alike_and_then_each_of_its_images():
     image = jnp.asarray(image, jnp.float32)
     images = Limits(rotate=10.0, stretch=0.1, shift=2.0, bend=2.0)
     characters = Limits(rotate=40.0, shear=0.3, mirror=0.5, bend=4.0)
-    recast = distortion.make_recast(images, characters)
+    recast = jit(distortion.make_recast(images, characters))
     labels = jnp.array([0, 1, 0, 2])
     found = recast(key, jnp.stack([image] * 4), labels)
     own, shared = jax.random.split(key)
@@ -125,8 +127,8 @@ def test_a_character_is_changed_alike_and_then_each_of_its_images():
         alike = jax.random.uniform(
             jax.random.fold_in(shared, label), (distortion.AMOUNTS,), minval=-1.0
         )
-        character = distortion.show(image, distortion.view(characters, alike))
-        expected = distortion.show(character, distortion.view(images, drawn[place]))
+        character = show(image, distortion.view(characters, alike))
+        expected = show(character, distortion.view(images, drawn[place]))
         np.testing.assert_allclose(found[place], expected, atol=0.02)
         assert np.abs(found[place] - character).max() > 0.05
         assert np.abs(character - image).max() > 0.05
@@ -134,7 +136,7 @@ def test_a_character_is_changed_alike_and_then_each_of_its_images():
 
 def test_without_changes_of_their_own_all_images_of_a_character_are_alike():
     image, labels = noise(SIDE, SIDE), jnp.array([3, 0, 3, 3, 1])
-    recast = distortion.make_recast(Limits(), ALL._replace(mirror=0.5))
+    recast = jit(distortion.make_recast(Limits(), ALL._replace(mirror=0.5)))
     found = np.asarray(recast(jax.random.key(0), jnp.stack([image] * 5), labels))
     np.testing.assert_array_equal(found[0], found[2])
     np.testing.assert_array_equal(found[0], found[3])
@@ -152,7 +154,7 @@ def test_thickness_of_a_character_and_of_an_image_add_up():
         limit * jax.random.uniform(each, (distortion.AMOUNTS,), minval=-1.0)[6]
         for limit, each in ((0.1, own), (0.3, common))
     )
-    recast = distortion.make_recast(Limits(stroke=0.1), Limits(stroke=0.3))
+    recast = jit(distortion.make_recast(Limits(stroke=0.1), Limits(stroke=0.3)))
     expected = distortion.redraw(image, total)
     np.testing.assert_allclose(recast(key, image[None], labels)[0], expected, rtol=1e-5)
 
@@ -161,7 +163,7 @@ def test_thickness_of_a_character_and_of_an_image_add_up():
 def test_every_limit_has_an_effect_and_none_is_below_zero(name):
     images = noise(2, SIDE, SIDE)
     limit = 1.0 if name == "mirror" else 0.5
-    distort = distortion.make_distort(Limits(**{name: limit}))
+    distort = jit(distortion.make_distort(Limits(**{name: limit})))
     found = np.asarray(distort(jax.random.key(0), images))
     assert np.all(abs(found - images).max((1, 2)) > 1e-3)
     assert found.min() >= 0 and found.max() <= 1
