@@ -15,9 +15,7 @@ PAIRED = ["accuracy % per seed", "mean"]
 
 def sg_effect(results: list[Result]) -> str:
     """What synthetic gradients do, against the same network without, seed by seed."""
-    groups = sorted(
-        tables.grouped(results), key=lambda group: tuple(group.columns.values())
-    )
+    groups = _by_columns(results)
     columns = tables.column_names(groups)
     rows = [
         [*tables.cells(group, columns), *numbers]
@@ -28,12 +26,16 @@ def sg_effect(results: list[Result]) -> str:
     return tables.table([*columns, *PAIRED, "against off"], rows)
 
 
+def _by_columns(results: list[Result]) -> list[Group]:
+    return sorted(
+        tables.grouped(results), key=lambda group: tuple(group.columns.values())
+    )
+
+
 def by_setting(results: list[Result]) -> str:
     """As `sg_effect`, of one network for several settings: accuracy in each of them,
     and in brackets the difference to the same network without."""
-    groups = sorted(
-        tables.grouped(results), key=lambda group: tuple(group.columns.values())
-    )
+    groups = _by_columns(results)
     columns = tables.column_names(groups)
     names = [name for name in groups[0].first["measures"] if name != ACCURACY]
     asked = [_against(groups, _is_off, _without_sg, name) for name in names]

@@ -31,10 +31,8 @@ def sections(results: list[Result]) -> list[Section]:
         found.append(Section("Few-shot classification", accuracies(plain)))
     found.append(Section("Few-shot classification as published", published()))
     for name, (title, told) in COMPARED.items():
-        # What tells of every setting by itself is given results as they are.
-        given = whole if told is compared.by_setting else studies
-        if name in studies:
-            text = f"{_budget(studies[name])}\n\n{told(given[name])}"
+        if name in whole:
+            text = f"{_budget(studies[name])}\n\n{told(whole[name])}"
             found.append(Section(title, text))
     if LEVERS in whole:
         found.append(Section(levers.TITLE, levers.text(whole[LEVERS])))

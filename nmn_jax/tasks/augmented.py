@@ -29,7 +29,8 @@ def with_distortions(task: Task, recast: Recast) -> Task:
       ValueError: for another task.
     """
     spec = task.spec
-    if (spec.form, spec.kind, len(spec.input_shape)) != EPISODES_OF_IMAGES:
+    kind = spec.form, spec.kind, len(spec.input_shape)
+    if kind != ("episodes", "classification", 2):
         raise ValueError(
             f"distortions are for classification by episodes of images [H, W]; this "
             f"task is {spec.kind} of inputs {spec.input_shape} as {spec.form}"
@@ -38,9 +39,6 @@ def with_distortions(task: Task, recast: Recast) -> Task:
         sample=_distorted(task.sample, recast),
         shapes=tuple(_distorted(sample, recast) for sample in task.shapes),
     )
-
-
-EPISODES_OF_IMAGES = ("episodes", "classification", 2)
 
 
 def _distorted(sample: Callable[..., Batch], recast: Recast) -> Callable[..., Batch]:

@@ -51,12 +51,12 @@ class Limits(NamedTuple):
 
 class View(NamedTuple):
     """How an image is seen: a place of the new one, from its middle, is `matrix @ place
-    + shift + bend` in the old one, where `waves` are those of the bend at the place;
-    `stroke` is `redraw`'s amount."""
+    + shift + bend` in the old one, where `waves` are those of the bend at the place, or
+    None without one; `stroke` is `redraw`'s amount."""
 
     matrix: Float[Array, "2 2"]
     shift: Float[Array, " 2"]
-    waves: Float[Array, "2 waves waves"]
+    waves: Float[Array, "2 waves waves"] | None
     stroke: Float[Array, ""]
 
 
@@ -73,8 +73,7 @@ def make_distort(limits: Limits) -> Distort:
         key: Key[Array, ""], images: Float[Array, "*batch height width"]
     ) -> Float[Array, "*batch height width"]:
         flat = images.reshape(-1, *images.shape[-2:])
-        amounts = jax.random.uniform(key, (len(flat), AMOUNTS), minval=-1.0)
-        views = jax.vmap(lambda each: view(limits, each))(amounts)
+        views = _views(limits, _amounts(key, len(flat)))
         return jax.vmap(show)(flat, views).reshape(images.shape)
 
     return distort
@@ -100,25 +99,35 @@ def make_recast(images: Limits, characters: Limits) -> Recast:
         labels: Int[Array, " images"],
     ) -> Float[Array, "images height width"]:
         own, shared = jax.random.split(key)
-        amounts = jax.random.uniform(own, (len(pictures), AMOUNTS), minval=-1.0)
-
-        def one(picture: jax.Array, amounts: jax.Array, label: jax.Array) -> jax.Array:
-            drawn = jax.random.fold_in(shared, label)
-            common = jax.random.uniform(drawn, (AMOUNTS,), minval=-1.0)
-            return show(picture, view(images, amounts), view(characters, common))
-
-        return jax.vmap(one)(pictures, amounts, labels)
+        alike = jax.vmap(
+            lambda label: _amounts(jax.random.fold_in(shared, label), 1)[0]
+        )(labels)
+        near = _views(images, _amounts(own, len(pictures)))
+        return jax.vmap(show)(pictures, near, _views(characters, alike))
 
     return recast
+
+
+def _amounts(key: jax.Array, count: int) -> Float[Array, "count amounts"]:
+    return jax.random.uniform(key, (count, AMOUNTS), minval=-1.0)
+
+
+def _views(limits: Limits, amounts: Float[Array, "count amounts"]) -> View:
+    return jax.vmap(lambda each: view(limits, each))(amounts)
 
 
 def view(limits: Limits, amounts: Float[Array, " amounts"]) -> View:
     """The distortion of these amounts, each from -1 to 1."""
     shift, stroke = limits.shift * amounts[4:6], limits.stroke * amounts[6]
+    # Sines at every place of every image are dear: not for nothing.
+    waves = _waves(limits, amounts) if limits.bend else None
+    return View(matrix(limits, amounts), shift, waves, stroke)
+
+
+def _waves(limits: Limits, amounts: jax.Array) -> jax.Array:
     number = jnp.arange(1, WAVES + 1)
     share = 2 / (number[:, None] ** 2 + number[None] ** 2)
-    waves = limits.bend * share[None] * amounts[8:].reshape(2, WAVES, WAVES)
-    return View(matrix(limits, amounts), shift, waves, stroke)
+    return limits.bend * share[None] * amounts[8:].reshape(2, WAVES, WAVES)
 
 
 def show(image: jax.Array, *views: View) -> jax.Array:
@@ -136,14 +145,16 @@ def through(
     view: View, places: Float[Array, "2 height width"], sides: tuple[int, int]
 ) -> Float[Array, "2 height width"]:
     """Where these places, from the middle, lie in the old image of these sides."""
+    straight = jnp.einsum("ab,bhw->ahw", view.matrix, places)
+    moved = straight + view.shift[:, None, None]
+    if view.waves is None:
+        return moved
     number = jnp.arange(1, WAVES + 1)[:, None, None]
     along = [
         jnp.sin(jnp.pi * number * (place[None] / side + 0.5))
         for place, side in zip(places, sides, strict=True)
     ]
-    bend = jnp.einsum("aij,ihw,jhw->ahw", view.waves, *along)
-    straight = jnp.einsum("ab,bhw->ahw", view.matrix, places)
-    return straight + view.shift[:, None, None] + bend
+    return moved + jnp.einsum("aij,ihw,jhw->ahw", view.waves, *along)
 
 
 def matrix(limits: Limits, amounts: jax.Array) -> jax.Array:
